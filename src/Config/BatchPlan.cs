@@ -1,0 +1,115 @@
+using System.Globalization;
+
+namespace DeepSpeedSharp.Config;
+
+/// <summary>The three batch numbers as the config states them; any may be missing.</summary>
+public sealed record BatchConfig
+{
+    /// <summary>Samples per optimizer step over all ranks (<c>train_batch_size</c>).</summary>
+    public int? TrainBatchSize { get; init; }
+
+    /// <summary>Samples per forward on one rank (<c>train_micro_batch_size_per_gpu</c>).</summary>
+    public int? MicroBatchSize { get; init; }
+
+    /// <summary>Micro batches per optimizer step (<c>gradient_accumulation_steps</c>).</summary>
+    public int? GradientAccumulationSteps { get; init; }
+
+    internal static BatchConfig Read(ConfigSection root) => new()
+    {
+        TrainBatchSize = root.Int("train_batch_size", minimum: 1),
+        MicroBatchSize = root.Int("train_micro_batch_size_per_gpu", minimum: 1),
+        GradientAccumulationSteps = root.Int("gradient_accumulation_steps", minimum: 1),
+    };
+}
+
+/// <summary>Train batch = micro batch x accumulation steps x data-parallel ranks, with all three known.</summary>
+/// <param name="TrainBatchSize">Samples per optimizer step over all ranks.</param>
+/// <param name="MicroBatchSize">Samples per forward on one rank.</param>
+/// <param name="GradientAccumulationSteps">Micro batches per optimizer step.</param>
+/// <param name="WorldSize">Data-parallel ranks.</param>
+public sealed record BatchPlan(int TrainBatchSize, int MicroBatchSize, int GradientAccumulationSteps, int WorldSize)
+{
+    /// <summary>Derives what is missing, by DeepSpeed's rules.</summary>
+    /// <param name="batch">The numbers the config states.</param>
+    /// <param name="worldSize">Data-parallel ranks, at least 1.</param>
+    /// <param name="errors">Receives the problem when the numbers do not fit.</param>
+    /// <returns>The plan, or null when a problem was added.</returns>
+    public static BatchPlan? Resolve(BatchConfig batch, int worldSize, ConfigErrors errors)
+    {
+        (int? train, int? micro, int? steps) =
+            (batch.TrainBatchSize, batch.MicroBatchSize, batch.GradientAccumulationSteps);
+        if (train is null && micro is null)
+        {
+            errors.Add("train_batch_size", "neither it nor train_micro_batch_size_per_gpu is given",
+                "give one of the two, for example \"train_micro_batch_size_per_gpu\": 4");
+            return null;
+        }
+
+        if (train is null)
+        {
+            long product = (long)micro!.Value * (steps ?? 1) * worldSize;
+            if (product > int.MaxValue)
+            {
+                errors.Add("train_micro_batch_size_per_gpu", $"the train batch would be {product} samples",
+                    "use smaller numbers");
+                return null;
+            }
+
+            return new BatchPlan((int)product, micro.Value, steps ?? 1, worldSize);
+        }
+
+        int chosenMicro = micro ?? train.Value / worldSize / (steps ?? 1);
+        int chosenSteps = steps ?? (micro is null ? 1 : train.Value / micro.Value / worldSize);
+        if (chosenMicro > 0 && chosenSteps > 0
+            && (long)chosenMicro * chosenSteps * worldSize == train.Value)
+        {
+            return new BatchPlan(train.Value, chosenMicro, chosenSteps, worldSize);
+        }
+
+        errors.Add("train_batch_size", Explain(train.Value, micro, steps, worldSize), Fix(train.Value, micro, steps, worldSize));
+        return null;
+    }
+
+    /// <summary>Derives what is missing, or throws.</summary>
+    /// <param name="batch">The numbers the config states.</param>
+    /// <param name="worldSize">Data-parallel ranks, at least 1.</param>
+    /// <returns>The plan.</returns>
+    /// <exception cref="ConfigException">The numbers do not fit the world size.</exception>
+    public static BatchPlan Resolve(BatchConfig batch, int worldSize)
+    {
+        var errors = new ConfigErrors();
+        BatchPlan? plan = Resolve(batch, worldSize, errors);
+        errors.ThrowIfAny("the batch sizes");
+        return plan!;
+    }
+
+    private static string Explain(int train, int? micro, int? steps, int worldSize)
+    {
+        string factors = string.Join(" x ", new[]
+        {
+            micro is null ? null : Show(micro.Value, "micro batch"),
+            steps is null ? null : Show(steps.Value, "accumulation"),
+            Show(worldSize, worldSize == 1 ? "rank" : "ranks"),
+        }.OfType<string>());
+        long product = (long)(micro ?? 1) * (steps ?? 1) * worldSize;
+        return micro is not null && steps is not null
+            ? $"{train} is not {factors} = {product}"
+            : $"{train} is not a multiple of {factors} = {product}";
+    }
+
+    private static string Fix(int train, int? micro, int? steps, int worldSize)
+    {
+        long unit = (long)(micro ?? 1) * (steps ?? 1) * worldSize;
+        if (micro is not null && steps is not null)
+        {
+            return $"use {unit} or remove one of the three";
+        }
+
+        long below = train / unit * unit;
+        return below > 0 && below != train
+            ? $"use {below} or {below + unit}, or another number of ranks"
+            : $"use {unit} or a multiple of it, or fewer ranks";
+    }
+
+    private static string Show(int value, string name) => string.Create(CultureInfo.InvariantCulture, $"{value} ({name})");
+}

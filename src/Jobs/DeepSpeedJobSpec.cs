@@ -1,0 +1,211 @@
+using System.ComponentModel;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
+
+namespace DeepSpeedSharp.Jobs;
+
+/// <summary>What a DeepSpeedJob asks for: <c>spec</c> of the manifest.</summary>
+/// <remarks>The same record is read by the operator from the cluster and by the launcher from a file.</remarks>
+[PlannedFields("activeDeadlineSeconds", "cleanPodPolicy", "elastic", "gpuResource", "keepFailedPods", "launcher",
+    "managedBy", "network", "progress", "progressDeadlineSeconds", "scheduling", "shm", "startupDeadlineSeconds",
+    "successPolicy", "template", "ttlSecondsAfterFinished")]
+public sealed record DeepSpeedJobSpec
+{
+    /// <summary>Container image of the worker.</summary>
+    [Description("Container image of the worker. Required on a cluster; ignored by `deepspeed run`, which starts the worker of this machine.")]
+    public string? Image { get; init; }
+
+    /// <summary>Replaces the image's entry point.</summary>
+    [Description("Replaces the entry point of the image.")]
+    [MaxItems(1024)]
+    public IReadOnlyList<string>? Command { get; init; }
+
+    /// <summary>Arguments of the program.</summary>
+    [Description("Arguments of the program, for example [\"train\", \"--data=/data/tokens.bin\"]. $(NAME) is replaced by an environment variable.")]
+    [MaxItems(1024)]
+    public IReadOnlyList<string>? Args { get; init; }
+
+    /// <summary>Environment variables of every rank.</summary>
+    [Description("Environment variables of every rank. Names that place a rank, such as RANK or MASTER_ADDR, belong to the job and are refused.")]
+    [ListMapKey("name")]
+    [MaxItems(1000)]
+    public IReadOnlyList<EnvVar>? Env { get; init; }
+
+    /// <summary>Number of worker pods.</summary>
+    [Description("Number of worker pods. Default 1.")]
+    [Range(1, 10_000)]
+    public int? NumNodes { get; init; }
+
+    /// <summary>GPUs, and so ranks, of each pod; 0 is one CPU rank.</summary>
+    [Description("GPUs of each pod, which is also its number of ranks (DeepSpeed's slots). 0, the default, runs one rank on the CPU.")]
+    [Range(0, 64)]
+    public int? GpusPerNode { get; init; }
+
+    /// <summary>Requests and limits of the worker's container.</summary>
+    [Description("Requests and limits of the worker's container. GPUs are added from gpusPerNode.")]
+    public ResourceRequirements? Resources { get; init; }
+
+    /// <summary>The DeepSpeed config, inline and verbatim.</summary>
+    [Description("The DeepSpeed JSON config, inline. Kept verbatim; mounted as /etc/deepspeed/ds_config.json and named by DSJ_CONFIG. At most one of config and configRef.")]
+    [PreserveUnknownFields]
+    public JsonObject? Config { get; init; }
+
+    /// <summary>The DeepSpeed config, in a ConfigMap.</summary>
+    [Description("Names a ConfigMap of the same namespace that holds the DeepSpeed JSON config. At most one of config and configRef.")]
+    public ConfigReference? ConfigRef { get; init; }
+
+    /// <summary>Where checkpoints live.</summary>
+    [Description("Where checkpoints live. Without it the job keeps none, and a restart begins anew.")]
+    public CheckpointSpec? Checkpoint { get; init; }
+
+    /// <summary>What happens when a rank fails.</summary>
+    [Description("What happens when a rank fails: all pods are replaced, and training resumes from the last checkpoint.")]
+    public RestartSpec? Restart { get; init; }
+
+    /// <summary>Ends all pods and keeps the job.</summary>
+    [Description("true ends all pods, after a checkpoint, and keeps the job; false lets it go on. Default false.")]
+    public bool? Suspend { get; init; }
+
+    /// <summary>Prometheus metrics of the worker.</summary>
+    [Description("Prometheus metrics of the worker.")]
+    public MetricsSpec? Metrics { get; init; }
+
+    /// <summary>Fields this type does not know; validation refuses each by name.</summary>
+    [JsonExtensionData]
+    public IDictionary<string, JsonElement>? Unknown { get; init; }
+}
+
+/// <summary>One environment variable, as in a pod.</summary>
+public sealed record EnvVar
+{
+    /// <summary>Name of the variable.</summary>
+    [Description("Name of the variable.")]
+    public string Name { get; init; } = "";
+
+    /// <summary>Its value.</summary>
+    [Description("Value; $(NAME) is replaced by a variable defined before.")]
+    public string? Value { get; init; }
+
+    /// <summary>Where the value comes from, as in a pod.</summary>
+    [Description("Source of the value, as in a pod: fieldRef, resourceFieldRef, configMapKeyRef or secretKeyRef. Only on a cluster.")]
+    [PreserveUnknownFields]
+    public JsonObject? ValueFrom { get; init; }
+
+    /// <summary>Fields this type does not know.</summary>
+    [JsonExtensionData]
+    public IDictionary<string, JsonElement>? Unknown { get; init; }
+}
+
+/// <summary>Requests and limits of a container.</summary>
+[PlannedFields("claims")]
+public sealed record ResourceRequirements
+{
+    /// <summary>Largest amounts, by resource name.</summary>
+    [Description("Largest amounts of each resource, for example cpu: \"8\" and memory: 64Gi.")]
+    public IReadOnlyDictionary<string, Quantity>? Limits { get; init; }
+
+    /// <summary>Amounts the scheduler sets aside, by resource name.</summary>
+    [Description("Amounts of each resource that the scheduler sets aside.")]
+    public IReadOnlyDictionary<string, Quantity>? Requests { get; init; }
+
+    /// <summary>Fields this type does not know.</summary>
+    [JsonExtensionData]
+    public IDictionary<string, JsonElement>? Unknown { get; init; }
+}
+
+/// <summary>A ConfigMap that holds a DeepSpeed config.</summary>
+public sealed record ConfigReference
+{
+    /// <summary>Name of the ConfigMap.</summary>
+    [Description("Name of the ConfigMap, in the job's namespace.")]
+    public string Name { get; init; } = "";
+
+    /// <summary>Key in the ConfigMap.</summary>
+    [Description("Key in the ConfigMap. Default ds_config.json.")]
+    public string? Key { get; init; }
+
+    /// <summary>Fields this type does not know.</summary>
+    [JsonExtensionData]
+    public IDictionary<string, JsonElement>? Unknown { get; init; }
+}
+
+/// <summary>Where checkpoints live.</summary>
+[PlannedFields("retain")]
+public sealed record CheckpointSpec
+{
+    /// <summary>An existing PersistentVolumeClaim.</summary>
+    [Description("Name of an existing PersistentVolumeClaim. Exactly one of claimName and volumeClaimTemplate.")]
+    public string? ClaimName { get; init; }
+
+    /// <summary>A PersistentVolumeClaim to create.</summary>
+    [Description("A PersistentVolumeClaim that the operator creates as {job}-checkpoints. It outlives the job. Exactly one of claimName and volumeClaimTemplate.")]
+    public VolumeClaimTemplate? VolumeClaimTemplate { get; init; }
+
+    /// <summary>Where the volume appears in the container.</summary>
+    [Description("Where the volume appears in the container. Default /checkpoints.")]
+    public string? MountPath { get; init; }
+
+    /// <summary>Folder of this job on the volume.</summary>
+    [Description("Folder of this job on the volume. Default: the name of the job.")]
+    public string? SubPath { get; init; }
+
+    /// <summary>Time to save a last checkpoint when the pod is ended.</summary>
+    [Description("Seconds a pod gets to save a last checkpoint when it is ended. Default 120.")]
+    [Range(1, 86_400)]
+    public int? GracePeriodSeconds { get; init; }
+
+    /// <summary>Fields this type does not know.</summary>
+    [JsonExtensionData]
+    public IDictionary<string, JsonElement>? Unknown { get; init; }
+}
+
+/// <summary>A PersistentVolumeClaim to create for the job.</summary>
+[PlannedFields("metadata")]
+public sealed record VolumeClaimTemplate
+{
+    /// <summary>The claim's spec, as in Kubernetes.</summary>
+    [Description("Spec of the PersistentVolumeClaim, as in Kubernetes: accessModes, storageClassName, resources.requests.storage.")]
+    [PreserveUnknownFields]
+    public JsonObject? Spec { get; init; }
+
+    /// <summary>Fields this type does not know.</summary>
+    [JsonExtensionData]
+    public IDictionary<string, JsonElement>? Unknown { get; init; }
+}
+
+/// <summary>What happens when a rank fails.</summary>
+[PlannedFields("policy", "maxDisruptions", "backoffSeconds", "backoffMaxSeconds", "resetAfterSeconds", "strategy",
+    "nodeLossSeconds", "rules")]
+public sealed record RestartSpec
+{
+    /// <summary>Failures after which the job is given up.</summary>
+    [Description("How many failures the job survives. Pods that were deleted or evicted do not count. Default 3.")]
+    [Range(0, 1_000_000)]
+    public int? MaxRestarts { get; init; }
+
+    /// <summary>Fields this type does not know.</summary>
+    [JsonExtensionData]
+    public IDictionary<string, JsonElement>? Unknown { get; init; }
+}
+
+/// <summary>Prometheus metrics of the worker.</summary>
+public sealed record MetricsSpec
+{
+    /// <summary>Port of the endpoint.</summary>
+    [Description("Port of the metrics endpoint. Default 9400.")]
+    [Range(1, 65_535)]
+    public int? Port { get; init; }
+
+    /// <summary>Path of the endpoint.</summary>
+    [Description("Path of the metrics endpoint. Default /metrics.")]
+    public string? Path { get; init; }
+
+    /// <summary>Whether pods carry the prometheus.io annotations.</summary>
+    [Description("Whether pods carry the annotations prometheus.io/scrape, /port and /path. Default true.")]
+    public bool? PodAnnotations { get; init; }
+
+    /// <summary>Fields this type does not know.</summary>
+    [JsonExtensionData]
+    public IDictionary<string, JsonElement>? Unknown { get; init; }
+}
