@@ -47,21 +47,21 @@ public sealed record BatchPlan(int TrainBatchSize, int MicroBatchSize, int Gradi
 
         if (train is null)
         {
-            long product = (long)micro!.Value * (steps ?? 1) * worldSize;
+            Int128 product = Product(micro, steps, worldSize);
             if (product > int.MaxValue)
             {
                 errors.Add("train_micro_batch_size_per_gpu", $"the train batch would be {product} samples",
-                    "use smaller numbers");
+                    $"use smaller numbers; their product may be at most {int.MaxValue}");
                 return null;
             }
 
-            return new BatchPlan((int)product, micro.Value, steps ?? 1, worldSize);
+            return new BatchPlan((int)product, micro!.Value, steps ?? 1, worldSize);
         }
 
         int chosenMicro = micro ?? train.Value / worldSize / (steps ?? 1);
         int chosenSteps = steps ?? (micro is null ? 1 : train.Value / micro.Value / worldSize);
         if (chosenMicro > 0 && chosenSteps > 0
-            && (long)chosenMicro * chosenSteps * worldSize == train.Value)
+            && Product(chosenMicro, chosenSteps, worldSize) == train.Value)
         {
             return new BatchPlan(train.Value, chosenMicro, chosenSteps, worldSize);
         }
@@ -91,7 +91,7 @@ public sealed record BatchPlan(int TrainBatchSize, int MicroBatchSize, int Gradi
             steps is null ? null : Show(steps.Value, "accumulation"),
             Show(worldSize, worldSize == 1 ? "rank" : "ranks"),
         }.OfType<string>());
-        long product = (long)(micro ?? 1) * (steps ?? 1) * worldSize;
+        Int128 product = Product(micro, steps, worldSize);
         return micro is not null && steps is not null
             ? $"{train} is not {factors} = {product}"
             : $"{train} is not a multiple of {factors} = {product}";
@@ -99,17 +99,21 @@ public sealed record BatchPlan(int TrainBatchSize, int MicroBatchSize, int Gradi
 
     private static string Fix(int train, int? micro, int? steps, int worldSize)
     {
-        long unit = (long)(micro ?? 1) * (steps ?? 1) * worldSize;
+        Int128 unit = Product(micro, steps, worldSize);
+        bool isUsable = unit <= int.MaxValue;
         if (micro is not null && steps is not null)
         {
-            return $"use {unit} or remove one of the three";
+            return isUsable ? $"use {unit} or remove one of the three" : "remove one of the three";
         }
 
-        long below = train / unit * unit;
-        return below > 0 && below != train
+        Int128 below = train / unit * unit;
+        return below > 0
             ? $"use {below} or {below + unit}, or another number of ranks"
-            : $"use {unit} or a multiple of it, or fewer ranks";
+            : isUsable ? $"use {unit} or a multiple of it, or fewer ranks" : "use smaller numbers";
     }
+
+    // Wide, so that no product of three numbers can wrap around into one that seems to fit.
+    private static Int128 Product(int? micro, int? steps, int worldSize) => (Int128)(micro ?? 1) * (steps ?? 1) * worldSize;
 
     private static string Show(int value, string name) => string.Create(CultureInfo.InvariantCulture, $"{value} ({name})");
 }

@@ -51,13 +51,14 @@ internal sealed class ConfigSection
         bool isNumber = element.ValueKind == JsonValueKind.Number;
         if (!isNumber || !element.TryGetDouble(out double number) || number != Math.Floor(number))
         {
-            _errors.Add(PathOf(key), $"{Show(element)} is not a whole number", $"use a whole number of at least {minimum}");
+            _errors.Add(PathOf(key), $"{Show(element)} is not a whole number",
+                minimum < 0 ? "use a whole number without quotes" : $"use a whole number of at least {minimum}");
             return null;
         }
 
         if (number < minimum || number > maximum)
         {
-            _errors.Add(PathOf(key), $"{Show(element)} is out of range", maximum >= int.MaxValue
+            _errors.Add(PathOf(key), $"{Show(element)} is out of range", number < minimum && maximum >= int.MaxValue
                 ? $"use {minimum} or more" : $"use a value from {minimum} to {maximum}");
             return null;
         }
@@ -152,6 +153,15 @@ internal sealed class ConfigSection
 
         _errors.Add(PathOf(key), $"{Show(element)} is not an object", "write { ... } with the keys of this section");
         return null;
+    }
+
+    /// <summary>Takes keys as known, whatever their values.</summary>
+    public void Accept(params ReadOnlySpan<string> keys)
+    {
+        foreach (string key in keys)
+        {
+            _asked.Add(key);
+        }
     }
 
     /// <summary>Reports every key that nobody asked for.</summary>

@@ -114,14 +114,17 @@ public sealed record DeepSpeedConfig
             Scheduler = ScheduleConfig.Read(section),
             Zero = ZeroConfig.Read(section, errors),
         };
-        RefuseMixedPrecision(section, "fp16");
-        RefuseMixedPrecision(section, "bf16");
+        RefuseMixedPrecision(section, "fp16", "auto_cast", "loss_scale", "initial_scale_power", "loss_scale_window",
+            "hysteresis", "consecutive_hysteresis", "min_loss_scale", "fp16_master_weights_and_grads");
+        RefuseMixedPrecision(section, "bf16", "immediate_grad_update", "check_grad_overflow",
+            "bf16_master_weights_and_grads", "bf16_optimizer_states");
         section.End(Planned);
         return config;
     }
 
-    // A section that is switched off asks for nothing, so configs shared with other runs keep working.
-    private static void RefuseMixedPrecision(ConfigSection root, string name)
+    // A section that is switched off asks for nothing, so configs shared with other runs keep working. A key that does
+    // not exist is still refused: it may be a misspelt "enabled".
+    private static void RefuseMixedPrecision(ConfigSection root, string name, params ReadOnlySpan<string> known)
     {
         if (root.Section(name) is not { } section)
         {
@@ -132,5 +135,8 @@ public sealed record DeepSpeedConfig
         {
             section.Problem("enabled", $"{name} training is not supported yet", $"train in fp32: remove \"{name}\"");
         }
+
+        section.Accept(known);
+        section.End();
     }
 }

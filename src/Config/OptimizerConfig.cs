@@ -34,8 +34,11 @@ public sealed record OptimizerConfig
                 ? $"the optimizer {type} is not supported yet" : $"there is no optimizer {type}", "use Adam or AdamW");
         }
 
-        // "Adam" means decoupled decay unless adam_w_mode is false, as in DeepSpeed.
-        AdamConfig parameters = section.Section("params") is { } p ? AdamConfig.Read(p) : new AdamConfig();
+        // "Adam" means decoupled decay unless adam_w_mode is false, as in DeepSpeed. The parameters of another
+        // optimizer would only produce follow-up errors.
+        bool isAdam = type?.ToLowerInvariant() is null or "adam" or "adamw";
+        AdamConfig parameters = isAdam && section.Section("params") is { } p ? AdamConfig.Read(p) : new AdamConfig();
+        section.Accept("params");
         section.End("legacy_fusion");
         return new OptimizerConfig { Type = type ?? "AdamW", Params = parameters };
     }

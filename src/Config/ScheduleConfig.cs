@@ -36,7 +36,7 @@ public sealed record ScheduleConfig
         // The parameters of another schedule would only produce follow-up errors.
         WarmupConfig parameters = type is "WarmupLR" && section.Section("params") is { } p
             ? WarmupConfig.Read(p) : new WarmupConfig();
-        _ = section.Value("params");
+        section.Accept("params");
         section.End();
         return new ScheduleConfig { Type = type ?? "WarmupLR", Params = parameters };
     }

@@ -33,6 +33,9 @@ public sealed record WorkerEnvironment
     /// <summary>Port where rank 0 listens; 29500 is DeepSpeed's default.</summary>
     public int MasterPort { get; init; } = 29500;
 
+    /// <summary>Which start of which job this process belongs to; processes of another one are turned away.</summary>
+    public string RunId { get; init; } = "";
+
     /// <summary>The environment of one slot of this node.</summary>
     /// <param name="localRank">Index of the slot, below <see cref="LocalWorldSize"/>.</param>
     /// <returns>The same environment with RANK and LOCAL_RANK.</returns>
@@ -75,7 +78,7 @@ public sealed record WorkerEnvironment
             return new WorkerEnvironment();
         }
 
-        int worldSize = Number("WORLD_SIZE", 1) ?? 1;
+        int? worldSize = Number("WORLD_SIZE", 1);
         int localWorldSize = Number("LOCAL_WORLD_SIZE", 1) ?? 1;
         bool isNode = localWorldSize > 1 && missing.Contains("RANK") && missing.Contains("LOCAL_RANK");
         foreach (string name in missing.Where(name => !isNode || name is not ("RANK" or "LOCAL_RANK")))
@@ -88,12 +91,13 @@ public sealed record WorkerEnvironment
         {
             Rank = isNode ? null : Number("RANK", 0) ?? 0,
             LocalRank = isNode ? null : Number("LOCAL_RANK", 0) ?? 0,
-            WorldSize = worldSize,
+            WorldSize = worldSize ?? 1,
             LocalWorldSize = localWorldSize,
             NodeRank = Number("NODE_RANK", 0) ?? 0,
             Nodes = Number("NNODES", 1) ?? 1,
             MasterAddress = read("MASTER_ADDR") ?? "",
             MasterPort = Number("MASTER_PORT", 1) ?? 29500,
+            RunId = $"{read("DSJ_JOB_UID")}/{read("DSJ_ATTEMPT")}",
         };
         if (environment.Rank >= worldSize)
         {

@@ -78,6 +78,7 @@ public sealed record DeepSpeedJobManifest(string Name, string Namespace, DeepSpe
         JsonObject? metadata = root["metadata"] as JsonObject;
         string name = metadata?["name"] is JsonValue n && n.TryGetValue(out string? text) ? text : "";
         string ns = metadata?["namespace"] is JsonValue m && m.TryGetValue(out string? other) ? other : "default";
+        JobValidation.CheckName(name, errors);
         if (root["spec"] is not JsonObject specNode)
         {
             errors.Add("spec", "it is missing", "add spec: with numNodes, args and config");
@@ -89,7 +90,6 @@ public sealed record DeepSpeedJobManifest(string Name, string Namespace, DeepSpe
             return null;
         }
 
-        JobValidation.CheckName(name, errors);
         JobValidation.Check(spec, errors);
         return new DeepSpeedJobManifest(name, ns, spec);
     }

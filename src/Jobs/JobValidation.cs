@@ -11,7 +11,8 @@ public static partial class JobValidation
     /// <summary>Largest length of a job's name: it becomes part of host names of at most 63 characters.</summary>
     public const int LongestName = 50;
 
-    private static readonly string[] Reserved =
+    /// <summary>Variables that the job sets itself: users may not, and a local run inherits none of them.</summary>
+    public static IReadOnlyList<string> ReservedVariables { get; } =
     [
         .. new WorkerEnvironment().ToVariables().Select(v => v.Key), "DSJ_CONFIG", "DS_CONFIG", "DSJ_HOSTFILE",
         "DSJ_CHECKPOINT_DIR", "DSJ_JOB_NAME", "DSJ_NAMESPACE", "DSJ_JOB_UID", "DSJ_ATTEMPT", "DSJ_RESTARTS",
@@ -36,6 +37,8 @@ public static partial class JobValidation
     public static void Check(DeepSpeedJobSpec spec, ConfigErrors errors)
     {
         CheckFields(spec, "spec", errors);
+        CheckTexts(spec.Command ?? [], "spec.command", errors);
+        CheckTexts(spec.Args ?? [], "spec.args", errors);
         CheckEnvironment(spec.Env ?? [], errors);
         CheckCheckpoint(spec.Checkpoint, errors);
         if (spec.Metrics?.Path is { } path && !path.StartsWith('/'))
@@ -81,6 +84,11 @@ public static partial class JobValidation
             {
                 errors.Add(name, $"{number} is out of range", $"use a value from {range.Minimum} to {range.Maximum}");
             }
+            else if (property.GetCustomAttribute<MaxItemsAttribute>() is { } limit
+                && value is System.Collections.ICollection list && list.Count > limit.Count)
+            {
+                errors.Add(name, $"it has {list.Count} entries", $"use at most {limit.Count}");
+            }
             else if (value is IDictionary<string, JsonElement> unknown)
             {
                 Refuse(type, unknown.Keys, path, errors);
@@ -110,12 +118,30 @@ public static partial class JobValidation
         }
     }
 
+    // An empty list entry in YAML is a null, whatever the type says.
+    private static void CheckTexts(IReadOnlyList<string?> texts, string path, ConfigErrors errors)
+    {
+        for (int i = 0; i < texts.Count; i++)
+        {
+            if (texts[i] is null)
+            {
+                errors.Add($"{path}[{i}]", "the entry is empty", "write a text, or \"\" for an empty one");
+            }
+        }
+    }
+
     private static void CheckEnvironment(IReadOnlyList<EnvVar> variables, ConfigErrors errors)
     {
         var seen = new HashSet<string>();
         for (int i = 0; i < variables.Count; i++)
         {
-            (string path, EnvVar variable) = ($"spec.env[{i}]", variables[i]);
+            string path = $"spec.env[{i}]";
+            if ((EnvVar?)variables[i] is not { } variable)
+            {
+                errors.Add(path, "the entry is empty", "give it a name and a value");
+                continue;
+            }
+
             if (variable.Unknown is { } unknown)
             {
                 Refuse(typeof(EnvVar), unknown.Keys, path, errors);
@@ -126,7 +152,7 @@ public static partial class JobValidation
                 errors.Add($"{path}.name", $"\"{variable.Name}\" is not the name of a variable",
                     "use letters, digits and '_', not beginning with a digit");
             }
-            else if (Reserved.Contains(variable.Name))
+            else if (ReservedVariables.Contains(variable.Name))
             {
                 errors.Add($"{path}.name", $"{variable.Name} is set by the job itself", "remove it");
             }

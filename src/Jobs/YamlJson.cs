@@ -69,7 +69,8 @@ internal static partial class YamlJson
     private static JsonValue? Scalar(YamlScalarNode node)
     {
         string text = node.Value ?? "";
-        if (node.Style is not (ScalarStyle.Plain or ScalarStyle.Any))
+        if (node.Style is not (ScalarStyle.Plain or ScalarStyle.Any)
+            || (!node.Tag.IsEmpty && node.Tag == "tag:yaml.org,2002:str"))
         {
             return JsonValue.Create(text);
         }

@@ -1,0 +1,133 @@
+using System.Security.Cryptography;
+using System.Text.Json;
+using DeepSpeedSharp.Engine.Comm;
+using DeepSpeedSharp.Engine.Optim;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace DeepSpeedSharp.Engine.Checkpoint;
+
+/// <summary>Reads a checkpoint: rank 0 verifies and reads it, and hands everything to the other ranks.</summary>
+internal static class CheckpointReader
+{
+    private sealed record Found(string? Folder, CheckpointManifest? Manifest, string? Error);
+
+    public static (string Path, CheckpointState State)? Load(
+        string directory, string? tag, ProcessGroup group, FlatParameters parameters, Adam optimizer)
+    {
+        Found found = FromRankZero(group, "looking for a checkpoint", () => Find(directory, tag));
+        if (found.Folder is not { } folder)
+        {
+            return null;
+        }
+
+        FromRankZero(group, $"reading checkpoint {folder}", () =>
+        {
+            Verify(folder, found.Manifest!);
+            using IDisposable noGrad = no_grad();
+            ReadInto(Path.Combine(folder, CheckpointManifest.ModelFileName), "", parameters, parameters.Values);
+            string moments = Path.Combine(folder, CheckpointManifest.OptimizerFileName);
+            ReadInto(moments, "exp_avg.", parameters, optimizer.FirstMoment);
+            ReadInto(moments, "exp_avg_sq.", parameters, optimizer.SecondMoment);
+            return found;
+        });
+        group.Broadcast(parameters.Values, 0, "parameters of a checkpoint");
+        group.Broadcast(optimizer.FirstMoment, 0, "first moments of a checkpoint");
+        group.Broadcast(optimizer.SecondMoment, 0, "second moments of a checkpoint");
+        RestoreRandomState(folder, found.Manifest!, group);
+        return (folder, found.Manifest!.State);
+    }
+
+    // Only rank 0 looks, so that all ranks take the same checkpoint even while the folder changes.
+    private static Found FromRankZero(ProcessGroup group, string what, Func<Found> read)
+    {
+        Found mine = new(null, null, null);
+        if (group.Rank == 0)
+        {
+            try
+            {
+                mine = read();
+            }
+            catch (Exception e) when (e is CheckpointException or IOException or UnauthorizedAccessException)
+            {
+                mine = new Found(null, null, e.Message);
+            }
+        }
+
+        Found found = JsonSerializer.Deserialize<Found>(group.AllGather(JsonSerializer.Serialize(mine), what)[0])!;
+        return found.Error is null ? found : throw new CheckpointException(found.Error);
+    }
+
+    private static Found Find(string directory, string? tag)
+    {
+        string latest = Path.Combine(directory, CheckpointManifest.LatestFileName);
+        if (tag is null && !File.Exists(latest))
+        {
+            return new Found(null, null, null);
+        }
+
+        string folder = Path.Combine(directory, tag ?? File.ReadAllText(latest).Trim());
+        if (tag is null && !File.Exists(Path.Combine(folder, CheckpointManifest.FileName)))
+        {
+            // A crash between moving an old folder of the same tag aside and putting the new one in its place.
+            folder = Directory.GetDirectories(directory).Where(d => File.Exists(Path.Combine(d, CheckpointManifest.FileName)))
+                .OrderByDescending(d => CheckpointManifest.Read(d).State.GlobalSteps).FirstOrDefault() ?? folder;
+        }
+
+        return new Found(folder, CheckpointManifest.Read(folder), null);
+    }
+
+    private static void Verify(string folder, CheckpointManifest manifest)
+    {
+        foreach (CheckpointFile file in manifest.Files)
+        {
+            string path = Path.Combine(folder, file.Name);
+            if (!File.Exists(path) || new FileInfo(path).Length != file.Bytes)
+            {
+                throw new CheckpointException($"checkpoint {folder} is damaged: {file.Name} is "
+                    + (File.Exists(path) ? $"{new FileInfo(path).Length} bytes, not {file.Bytes}" : "missing")
+                    + "; load another tag");
+            }
+
+            using FileStream stream = File.OpenRead(path);
+            if (Convert.ToHexStringLower(SHA256.HashData(stream)) != file.Sha256)
+            {
+                throw new CheckpointException($"checkpoint {folder} is damaged: the content of {file.Name} does not have "
+                    + "the checksum of the manifest; load another tag");
+            }
+        }
+    }
+
+    private static void ReadInto(string path, string prefix, FlatParameters parameters, Tensor flat)
+    {
+        using var reader = new SafetensorsReader(path);
+        string[] problems = [.. parameters.Slots.Where(s => !reader.Names.Contains(prefix + s.Name)).Select(s => $"{s.Name} is missing"),
+            .. parameters.Slots.Where(s => reader.Names.Contains(prefix + s.Name) && !reader.ShapeOf(prefix + s.Name).SequenceEqual(s.Shape))
+                .Select(s => $"{s.Name} is [{string.Join(", ", reader.ShapeOf(prefix + s.Name))}], the model has [{string.Join(", ", s.Shape)}]"),
+            .. prefix.Length > 0 ? [] : reader.Names.Except(parameters.Slots.Select(s => s.Name)).Select(n => $"{n} is not in the model")];
+        if (problems.Length > 0)
+        {
+            throw new CheckpointException($"{path} belongs to another model: {string.Join("; ", problems.Take(5))}"
+                + (problems.Length > 5 ? $"; and {problems.Length - 5} more" : ""));
+        }
+
+        foreach (ParameterSlot slot in parameters.Slots)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            using Tensor value = reader.Read(prefix + slot.Name);
+            FlatParameters.View(flat, slot).copy_(value);
+        }
+    }
+
+    // With another number of ranks there is nothing to restore: each rank keeps its freshly seeded numbers.
+    private static void RestoreRandomState(string folder, CheckpointManifest manifest, ProcessGroup group)
+    {
+        string path = Path.Combine(folder, CheckpointManifest.RankFileName(group.Rank));
+        if (manifest.WorldSize == group.WorldSize && File.Exists(path))
+        {
+            using var reader = new SafetensorsReader(path);
+            using Tensor state = reader.Read("random.cpu");
+            RandomState.Set(state);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+using System.Text;
+using System.Text.Json;
+using DeepSpeedSharp.Engine.Comm;
+using DeepSpeedSharp.Engine.Optim;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace DeepSpeedSharp.Engine.Checkpoint;
+
+/// <summary>Writes a checkpoint: files to a folder of its own, manifest last, then one rename, then <c>latest</c>.</summary>
+/// <remarks>
+/// A crash at any point leaves the earlier checkpoints and a <c>latest</c> that names one of them. A rank that cannot
+/// write makes all ranks throw; none is left waiting.
+/// </remarks>
+internal static class CheckpointWriter
+{
+    private sealed record Outcome(string Tag, IReadOnlyList<CheckpointFile> Files, string? Error);
+
+    public static string Save(string directory, string tag, ProcessGroup group, FlatParameters parameters,
+        CheckpointState state, Adam optimizer)
+    {
+        if (string.IsNullOrWhiteSpace(directory))
+        {
+            throw new ArgumentException("the folder for checkpoints has no name", nameof(directory));
+        }
+
+        if (tag.Length == 0 || tag.StartsWith('.') || tag.AsSpan().ContainsAny('/', '\\', '\n'))
+        {
+            throw new ArgumentException($"\"{tag}\" cannot be the name of a checkpoint; use a plain file name", nameof(tag));
+        }
+
+        string folder = Path.Combine(directory, tag);
+        string temporary = Path.Combine(directory, $".{tag}.tmp");
+        Agree(group, "making its folder", tag, () =>
+        {
+            if (group.Rank == 0)
+            {
+                Directory.CreateDirectory(directory);
+                AttemptLease.Check(directory);
+                if (Directory.Exists(temporary))
+                {
+                    Directory.Delete(temporary, recursive: true);
+                }
+
+                Directory.CreateDirectory(temporary);
+            }
+
+            return [];
+        });
+
+        IReadOnlyList<CheckpointFile> files = Agree(group, "writing its files", tag,
+            () => WriteShards(temporary, group.Rank, parameters, optimizer));
+
+        Agree(group, "completing it", tag, () =>
+        {
+            if (group.Rank == 0)
+            {
+                var manifest = new CheckpointManifest { Tag = tag, WorldSize = group.WorldSize, State = state, Files = files };
+                DurableFiles.Replace(Path.Combine(temporary, CheckpointManifest.FileName), manifest.ToBytes());
+                AttemptLease.Check(directory);
+                DurableFiles.ReplaceFolder(temporary, folder);
+                DurableFiles.Replace(Path.Combine(directory, CheckpointManifest.LatestFileName), Encoding.UTF8.GetBytes(tag));
+            }
+
+            return [];
+        });
+        return folder;
+    }
+
+    // Parameters are the same on every rank, so rank 0 writes them; each rank writes what is its own.
+    private static List<CheckpointFile> WriteShards(string folder, int rank, FlatParameters parameters, Adam optimizer)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        var files = new List<CheckpointFile>
+        {
+            SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.RankFileName(rank)),
+                [("random.cpu", RandomState.Get())]),
+        };
+        if (rank == 0)
+        {
+            files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.ModelFileName),
+                [.. Named(parameters.Values, "")]));
+            files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.OptimizerFileName),
+                [.. Named(optimizer.FirstMoment, "exp_avg."), .. Named(optimizer.SecondMoment, "exp_avg_sq.")]));
+        }
+
+        return files;
+
+        IEnumerable<(string, Tensor)> Named(Tensor flat, string prefix) =>
+            parameters.Slots.Select(slot => (prefix + slot.Name, FlatParameters.View(flat, slot)));
+    }
+
+    // Runs a part on every rank and shares how it went, so that one rank's full disk is everyone's exception.
+    private static List<CheckpointFile> Agree(
+        ProcessGroup group, string what, string tag, Func<IReadOnlyList<CheckpointFile>> part)
+    {
+        Outcome outcome;
+        try
+        {
+            outcome = new Outcome(tag, part(), null);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or CheckpointException)
+        {
+            outcome = new Outcome(tag, [], e.Message);
+        }
+
+        Outcome[] all = [.. group.AllGather(JsonSerializer.Serialize(outcome), $"checkpoint {tag}: {what}")
+            .Select(text => JsonSerializer.Deserialize<Outcome>(text)!)];
+        for (int rank = 0; rank < all.Length; rank++)
+        {
+            if (all[rank].Error is { } error)
+            {
+                throw new CheckpointException($"checkpoint {tag} was not saved: {what} failed on rank {rank}: {error}");
+            }
+
+            if (all[rank].Tag != tag)
+            {
+                throw new CheckpointException($"checkpoint {tag} was not saved: rank {rank} calls it {all[rank].Tag}; "
+                    + "give the same tag on every rank");
+            }
+        }
+
+        return [.. all.SelectMany(o => o.Files)];
+    }
+}

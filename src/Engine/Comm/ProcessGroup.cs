@@ -1,0 +1,159 @@
+using System.Text;
+using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Native;
+using TorchSharp;
+
+namespace DeepSpeedSharp.Engine.Comm;
+
+/// <summary>All ranks of a run, and the collectives between them.</summary>
+/// <remarks>
+/// Every rank must call every collective, in the same order. Collectives run one after the other in that order on a
+/// thread of their own, so an asynchronous one overlaps with computation. After one has failed all later ones fail.
+/// </remarks>
+public sealed class ProcessGroup : IDisposable
+{
+    // A tensor is handed over in pieces that a memory block can hold (2 GiB).
+    private const long LargestPiece = 1 << 28;
+
+    private readonly ITransport? _transport;
+    private readonly Lock _order = new();
+    private Task _last = Task.CompletedTask;
+
+    internal ProcessGroup(WorkerEnvironment environment, ITransport? transport)
+    {
+        (Environment, _transport) = (environment, transport);
+    }
+
+    /// <summary>Where this process stands.</summary>
+    public WorkerEnvironment Environment { get; }
+
+    /// <summary>Index of this process.</summary>
+    public int Rank => Environment.Rank!.Value;
+
+    /// <summary>Number of processes.</summary>
+    public int WorldSize => Environment.WorldSize;
+
+    /// <summary>Sums an fp32 tensor over all ranks, in place.</summary>
+    /// <param name="tensor">Contiguous fp32, the same number of elements on every rank. A CUDA tensor is copied to
+    /// host memory and back.</param>
+    /// <param name="name">What is reduced, for messages.</param>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
+    public void AllReduce(Tensor tensor, string name = "tensor") => Wait(AllReduceAsync(tensor, name));
+
+    /// <summary>Starts summing an fp32 tensor over all ranks, in place.</summary>
+    /// <param name="tensor">As for <see cref="AllReduce"/>; not to be touched or disposed until the task has ended.</param>
+    /// <param name="name">What is reduced, for messages.</param>
+    /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
+    public Task AllReduceAsync(Tensor tensor, string name = "tensor")
+    {
+        if (tensor.dtype != torch.float32)
+        {
+            throw new ArgumentException($"AllReduce of {name}: the element type is {tensor.dtype}, only Float32 is supported yet", nameof(tensor));
+        }
+
+        if (_transport is null)
+        {
+            return Task.CompletedTask;
+        }
+
+        string operation = $"AllReduce of {name} ({tensor.numel() * sizeof(float) / 1048576.0:0.0} MiB)";
+        return OnHost(tensor, bytes => Ring.AllReduceAsync(_transport, bytes, operation));
+    }
+
+    /// <summary>Copies one rank's tensor to all ranks.</summary>
+    /// <param name="tensor">Contiguous; the same shape and type on every rank.</param>
+    /// <param name="root">The rank whose values are copied.</param>
+    /// <param name="name">What is copied, for messages.</param>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
+    public void Broadcast(Tensor tensor, int root = 0, string name = "tensor")
+    {
+        if (_transport is not null && tensor.numel() > 0)
+        {
+            Wait(OnHost(tensor, bytes => Ring.BroadcastAsync(_transport, bytes, root, $"Broadcast of {name}")));
+        }
+    }
+
+    /// <summary>Gives every rank a text of each rank.</summary>
+    /// <param name="text">This rank's text.</param>
+    /// <param name="name">What is gathered, for messages.</param>
+    /// <returns>The texts, by rank.</returns>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
+    public IReadOnlyList<string> AllGather(string text, string name = "text")
+    {
+        if (_transport is null)
+        {
+            return [text];
+        }
+
+        byte[] mine = Encoding.UTF8.GetBytes(text);
+        int[] lengths = [.. Gather(BitConverter.GetBytes(mine.Length), sizeof(int)).Select(b => BitConverter.ToInt32(b))];
+        IReadOnlyList<byte[]> texts = Gather(mine, lengths.Max());
+        return [.. texts.Select((bytes, rank) => Encoding.UTF8.GetString(bytes, 0, lengths[rank]))];
+
+        IReadOnlyList<byte[]> Gather(byte[] block, int length)
+        {
+            byte[][] blocks = [.. Enumerable.Range(0, WorldSize).Select(_ => new byte[length])];
+            block.CopyTo(blocks[Rank], 0);
+            Wait(Enqueue(() => Ring.AllGatherAsync(_transport, blocks, $"AllGather of {name}")));
+            return blocks;
+        }
+    }
+
+    /// <summary>Returns when every rank has called it.</summary>
+    /// <param name="name">What is waited for, for messages.</param>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
+    public void Barrier(string name) => AllGather("", name);
+
+    /// <summary>Closes the links; other ranks that still wait for this one see it as lost.</summary>
+    public void Dispose() => _transport?.Dispose();
+
+    private Task OnHost(Tensor tensor, Func<Memory<byte>, Task> operation)
+    {
+        if (tensor.device_type == DeviceType.CPU)
+        {
+            return Enqueue(() => InPieces(tensor, operation));
+        }
+
+        return Enqueue(async () =>
+        {
+            using Tensor staged = tensor.cpu().DetachFromDisposeScope();
+            await InPieces(staged, operation).ConfigureAwait(false);
+            tensor.copy_(staged).DetachFromDisposeScope();
+        });
+    }
+
+    private static async Task InPieces(Tensor tensor, Func<Memory<byte>, Task> operation)
+    {
+        long elements = tensor.numel();
+        using Tensor flat = tensor.view(elements).DetachFromDisposeScope();
+        for (long start = 0; start < elements; start += LargestPiece)
+        {
+            using Tensor piece = flat.narrow(0, start, Math.Min(LargestPiece, elements - start)).DetachFromDisposeScope();
+            await operation(TensorMemory.Bytes(piece)).ConfigureAwait(false);
+        }
+    }
+
+    private Task Enqueue(Func<Task> operation)
+    {
+        lock (_order)
+        {
+            Task previous = _last;
+            return _last = Task.Run(async () =>
+            {
+                await previous.ConfigureAwait(false);
+                try
+                {
+                    await operation().ConfigureAwait(false);
+                }
+                catch (PeerLostException)
+                {
+                    // Closing our links at once tells the neighbours, which tell theirs: nobody waits for a timeout.
+                    _transport!.Dispose();
+                    throw;
+                }
+            });
+        }
+    }
+
+    private static void Wait(Task task) => task.GetAwaiter().GetResult();
+}

@@ -1,0 +1,155 @@
+using DeepSpeedSharp.Engine.Comm;
+using DeepSpeedSharp.Engine.Native;
+
+namespace DeepSpeedSharp.Engine;
+
+/// <summary>Sums gradients over ranks in buckets, each as soon as backward has filled it.</summary>
+/// <remarks>
+/// Backward produces gradients roughly from the last parameter to the first, so bucket 0 holds the last parameters. A
+/// bucket is only started after all buckets before it, because every rank must start the same collectives in the same
+/// order, whichever gradients come first. Parameters that backward did not reach contribute zeros.
+/// Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", 2020, section 3.2.
+/// </remarks>
+internal sealed class GradientBuckets : IDisposable
+{
+    private sealed record Bucket(Tensor Range, IReadOnlyList<int> Slots);
+
+    private readonly FlatParameters _parameters;
+    private readonly ProcessGroup _group;
+    private readonly List<Bucket> _buckets = [];
+    private readonly int[] _bucketOf;
+    private readonly int[] _missing;
+    private readonly List<Task> _running = [];
+    private readonly bool _overlap;
+    private bool _reducing;
+    private Exception? _hookError;
+
+    /// <param name="parameters">The flat buffers.</param>
+    /// <param name="group">The ranks to sum over.</param>
+    /// <param name="bucketElements">Largest number of elements of a bucket; a larger parameter has one of its own.</param>
+    /// <param name="overlap">False starts everything after backward: the plain way, which tests compare with.</param>
+    public GradientBuckets(FlatParameters parameters, ProcessGroup group, long bucketElements, bool overlap = true)
+    {
+        (_parameters, _group, _overlap) = (parameters, group, overlap);
+        _bucketOf = new int[parameters.Slots.Count];
+        foreach (int[] slots in Split(parameters.Slots, bucketElements))
+        {
+            ParameterSlot first = parameters.Slots[slots[^1]]; // the lowest offset: slots are listed from the last
+            ParameterSlot last = parameters.Slots[slots[0]];
+            Tensor range = parameters.Gradients.narrow(0, first.Offset, last.Offset + last.Elements - first.Offset)
+                .DetachFromDisposeScope();
+            foreach (int slot in slots)
+            {
+                _bucketOf[slot] = _buckets.Count;
+            }
+
+            _buckets.Add(new Bucket(range, slots));
+        }
+
+        _missing = new int[_buckets.Count];
+        for (int i = 0; i < parameters.Slots.Count && group.WorldSize > 1; i++)
+        {
+            int slot = i; // the callback must not capture the parameter itself
+            GradientHook.Register(parameters.Leaf(i), () => OnGradientReady(slot));
+        }
+    }
+
+    public int Count => _buckets.Count;
+
+    /// <summary>Call before the backward of the last micro batch of a step.</summary>
+    public void Begin()
+    {
+        _reducing = true;
+        for (int i = 0; i < _buckets.Count; i++)
+        {
+            _missing[i] = _buckets[i].Slots.Count;
+        }
+    }
+
+    /// <summary>Call after that backward: starts what backward did not reach, and waits until all sums are there.</summary>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
+    public void Finish()
+    {
+        _reducing = false;
+        try
+        {
+            if (_hookError is { } error)
+            {
+                throw new InvalidOperationException($"reducing gradients during backward failed: {error.Message}", error);
+            }
+
+            StartThrough(_buckets.Count);
+            foreach (Task task in _running)
+            {
+                task.GetAwaiter().GetResult();
+            }
+        }
+        finally
+        {
+            _running.Clear();
+            _hookError = null;
+        }
+    }
+
+    public void Dispose()
+    {
+        for (int i = 0; i < _parameters.Slots.Count && _group.WorldSize > 1; i++)
+        {
+            GradientHook.Clear(_parameters.Leaf(i));
+        }
+
+        foreach (Bucket bucket in _buckets)
+        {
+            bucket.Range.Dispose();
+        }
+    }
+
+    /// <summary>Cuts the parameters into buckets, from the last to the first.</summary>
+    internal static IEnumerable<int[]> Split(IReadOnlyList<ParameterSlot> slots, long bucketElements)
+    {
+        var bucket = new List<int>();
+        long elements = 0;
+        for (int i = slots.Count - 1; i >= 0; i--)
+        {
+            if (bucket.Count > 0 && elements + slots[i].Elements > bucketElements)
+            {
+                yield return [.. bucket];
+                bucket.Clear();
+                elements = 0;
+            }
+
+            bucket.Add(i);
+            elements += slots[i].Elements;
+        }
+
+        yield return [.. bucket];
+    }
+
+    private void OnGradientReady(int slot)
+    {
+        if (!_reducing || !_overlap)
+        {
+            return;
+        }
+
+        try
+        {
+            _missing[_bucketOf[slot]]--;
+            StartThrough(_missing.TakeWhile(missing => missing == 0).Count());
+        }
+#pragma warning disable CA1031 // an exception must not cross libtorch's frames; Finish reports it
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            _hookError ??= e;
+        }
+    }
+
+    private void StartThrough(int count)
+    {
+        for (int i = _running.Count; i < count; i++)
+        {
+            _running.Add(_group.AllReduceAsync(_buckets[i].Range, $"gradient bucket {i}"));
+        }
+    }
+}

@@ -1,0 +1,56 @@
+using System.Buffers;
+using System.Runtime.InteropServices;
+using TorchSharp;
+
+namespace DeepSpeedSharp.Engine.Native;
+
+/// <summary>What TorchSharp does not offer on tensors: replacing their data, and their memory as bytes.</summary>
+internal static unsafe partial class TensorMemory
+{
+    /// <summary>Makes a tensor show other data (<c>param.data = x</c>), keeping its identity, hooks and autograd role.</summary>
+    /// <param name="tensor">The tensor to change, usually a parameter.</param>
+    /// <param name="data">What it shows from now on; may be a view of a larger buffer.</param>
+    public static void SetData(Tensor tensor, Tensor data)
+    {
+        Span<ulong> stack = [Dispatcher.Of(tensor), Dispatcher.Of(data)];
+        Dispatcher.Call("aten::set_data"u8, stack);
+    }
+
+    /// <summary>The bytes of a contiguous CPU tensor; valid while the tensor lives.</summary>
+    /// <exception cref="ArgumentException">The tensor is not contiguous or not on the CPU.</exception>
+    public static Memory<byte> Bytes(Tensor tensor)
+    {
+        if (tensor.device_type != DeviceType.CPU || !tensor.is_contiguous())
+        {
+            throw new ArgumentException("only a contiguous CPU tensor can be seen as bytes", nameof(tensor));
+        }
+
+        long bytes = tensor.numel() * tensor.element_size();
+        if (bytes > int.MaxValue)
+        {
+            throw new ArgumentException($"{bytes} bytes are more than one memory block holds; pass a narrower view", nameof(tensor));
+        }
+
+        return new NativeBlock((byte*)THSTensor_data(tensor.Handle), (int)bytes).Memory;
+    }
+
+    // The data pointer honours the view's offset, unlike the storage's.
+    [LibraryImport("LibTorchSharp")]
+    private static partial nint THSTensor_data(nint handle);
+
+    // Memory that libtorch owns, as managed code and sockets want it. Does not keep the tensor alive.
+    private sealed class NativeBlock(byte* start, int length) : MemoryManager<byte>
+    {
+        public override Span<byte> GetSpan() => new(start, length);
+
+        public override MemoryHandle Pin(int elementIndex = 0) => new(start + elementIndex);
+
+        public override void Unpin()
+        {
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+        }
+    }
+}

@@ -1,0 +1,186 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace DeepSpeedSharp.Worker.Gpt2;
+
+/// <summary>GPT-2 with its loss, and with Hugging Face's parameter names and layouts.</summary>
+/// <remarks>Radford et al., "Language Models are Unsupervised Multitask Learners", 2019. The output layer is the
+/// token embedding.</remarks>
+internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>
+{
+    private readonly Transformer transformer;
+
+    public Gpt2Model(Gpt2Config config)
+        : base(nameof(Gpt2Model))
+    {
+        transformer = new Transformer(config);
+        RegisterComponents();
+        Initialize(config);
+    }
+
+    /// <summary>Mean cross entropy of the next token.</summary>
+    /// <param name="tokens">[batch, length] int64.</param>
+    /// <param name="targets">[batch, length] int64: the token after each.</param>
+    /// <returns>Scalar loss.</returns>
+    public override Tensor forward(Tensor tokens, Tensor targets)
+    {
+        Tensor hidden = transformer.call(tokens); // [batch, length, embedding]
+        Tensor logits = functional.linear(hidden, transformer.wte.weight!); // [batch, length, vocabulary]
+        return functional.cross_entropy(logits.view(-1, logits.shape[2]), targets.view(-1));
+    }
+
+    // Normal(0, 0.02), and smaller for the layers that add to the residual stream (section 2.3 of the paper).
+    private void Initialize(Gpt2Config config)
+    {
+        using IDisposable noGrad = no_grad();
+        double residual = config.InitializerRange / Math.Sqrt(2.0 * config.Layers);
+        foreach ((string name, Parameter parameter) in named_parameters())
+        {
+            if (name.EndsWith(".bias", StringComparison.Ordinal))
+            {
+                init.zeros_(parameter);
+            }
+            else if (name.Contains("ln_", StringComparison.Ordinal))
+            {
+                init.ones_(parameter);
+            }
+            else
+            {
+                init.normal_(parameter, 0, name.EndsWith("c_proj.weight", StringComparison.Ordinal) ? residual : config.InitializerRange);
+            }
+        }
+    }
+
+    // Field names are parameter names, so they are Hugging Face's.
+    private sealed class Transformer : Module<Tensor, Tensor>
+    {
+        internal readonly Embedding wte;
+        private readonly Embedding wpe;
+        private readonly ModuleList<Block> h;
+        private readonly LayerNorm ln_f;
+        private readonly double _dropout;
+
+        public Transformer(Gpt2Config config)
+            : base(nameof(Transformer))
+        {
+            wte = nn.Embedding(config.VocabSize, config.Embedding);
+            wpe = nn.Embedding(config.Positions, config.Embedding);
+            h = new ModuleList<Block>([.. Enumerable.Range(0, config.Layers).Select(_ => new Block(config))]);
+            ln_f = nn.LayerNorm(config.Embedding, config.LayerNormEpsilon);
+            _dropout = config.EmbeddingDropout;
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor tokens)
+        {
+            Tensor positions = arange(tokens.shape[1], int64, tokens.device);
+            Tensor x = functional.dropout(wte.call(tokens) + wpe.call(positions), _dropout, training);
+            foreach (Block block in h)
+            {
+                x = block.call(x);
+            }
+
+            return ln_f.call(x);
+        }
+    }
+
+    private sealed class Block : Module<Tensor, Tensor>
+    {
+        private readonly LayerNorm ln_1;
+        private readonly Attention attn;
+        private readonly LayerNorm ln_2;
+        private readonly Mlp mlp;
+
+        public Block(Gpt2Config config)
+            : base(nameof(Block))
+        {
+            ln_1 = nn.LayerNorm(config.Embedding, config.LayerNormEpsilon);
+            attn = new Attention(config);
+            ln_2 = nn.LayerNorm(config.Embedding, config.LayerNormEpsilon);
+            mlp = new Mlp(config);
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor x)
+        {
+            x = x + attn.call(ln_1.call(x));
+            return x + mlp.call(ln_2.call(x));
+        }
+    }
+
+    private sealed class Attention : Module<Tensor, Tensor>
+    {
+        private readonly Projection c_attn;
+        private readonly Projection c_proj;
+        private readonly Gpt2Config _config;
+
+        public Attention(Gpt2Config config)
+            : base(nameof(Attention))
+        {
+            _config = config;
+            c_attn = new Projection(config.Embedding, 3 * config.Embedding);
+            c_proj = new Projection(config.Embedding, config.Embedding);
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor x)
+        {
+            (long batch, long length, long size) = (x.shape[0], x.shape[1], x.shape[2]);
+            Tensor[] qkv = c_attn.call(x).split(size, 2); // three of [batch, length, embedding]
+            Tensor[] heads = [.. qkv.Select(t => t.view(batch, length, _config.Heads, _config.HeadSize).transpose(1, 2))];
+            Tensor mixed = functional.scaled_dot_product_attention(
+                heads[0], heads[1], heads[2], null, training ? _config.AttentionDropout : 0, is_casual: true);
+            Tensor joined = mixed.transpose(1, 2).contiguous().view(batch, length, size);
+            return functional.dropout(c_proj.call(joined), _config.ResidualDropout, training);
+        }
+    }
+
+    private sealed class Mlp : Module<Tensor, Tensor>
+    {
+        private readonly Projection c_fc;
+        private readonly Projection c_proj;
+        private readonly Gpt2Config _config;
+
+        public Mlp(Gpt2Config config)
+            : base(nameof(Mlp))
+        {
+            _config = config;
+            c_fc = new Projection(config.Embedding, config.InnerSize);
+            c_proj = new Projection(config.InnerSize, config.Embedding);
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor x) =>
+            functional.dropout(c_proj.call(Activate(c_fc.call(x))), _config.ResidualDropout, training);
+
+        private Tensor Activate(Tensor x) => _config.Activation switch
+        {
+            "relu" => x.relu(),
+            "gelu" => x.gelu(),
+            _ => x.gelu(TorchSharp.Modules.GELU.Approximate.tanh),
+        };
+    }
+
+    // Hugging Face's Conv1D: a linear layer whose weight is [in, out].
+    private sealed class Projection : Module<Tensor, Tensor>
+    {
+        private readonly Parameter weight;
+        private readonly Parameter bias;
+
+        public Projection(long inputs, long outputs)
+            : base(nameof(Projection))
+        {
+            weight = new Parameter(empty(inputs, outputs));
+            bias = new Parameter(empty(outputs));
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor x)
+        {
+            long[] shape = x.shape;
+            Tensor flat = addmm(bias, x.view(-1, shape[^1]), weight, 1, 1);
+            return flat.view([.. shape[..^1], bias.shape[0]]);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+using System.Text.Json;
+using DeepSpeedSharp.Engine;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+using Prometheus;
+
+namespace DeepSpeedSharp.Worker;
+
+/// <summary>Serves <c>/metrics</c> for Prometheus, <c>/progress</c> for the operator and <c>/healthz</c>.</summary>
+internal sealed class MetricsEndpoint : IDisposable
+{
+    private readonly CollectorRegistry _registry = Metrics.NewCustomRegistry();
+    private readonly Gauge _step, _loss, _learningRate, _gradientNorm, _checkpointTime;
+    private readonly Counter _samples, _tokens;
+    private readonly Histogram _stepSeconds, _checkpointSeconds;
+    private WebApplication? _server;
+
+    public MetricsEndpoint()
+    {
+        MetricFactory factory = Metrics.WithCustomRegistry(_registry);
+        _step = factory.CreateGauge("deepspeed_step", "Optimizer steps trained.");
+        _loss = factory.CreateGauge("deepspeed_train_loss", "Mean loss over ranks of the last step.");
+        _learningRate = factory.CreateGauge("deepspeed_learning_rate", "Learning rate after the last step.");
+        _gradientNorm = factory.CreateGauge("deepspeed_grad_norm", "Global L2 norm of the gradients before clipping.");
+        _samples = factory.CreateCounter("deepspeed_samples_total", "Samples trained over all ranks by this process.");
+        _tokens = factory.CreateCounter("deepspeed_tokens_total", "Tokens trained over all ranks by this process.");
+        _stepSeconds = factory.CreateHistogram("deepspeed_step_duration_seconds", "Duration of an optimizer step.",
+            new HistogramConfiguration { Buckets = Histogram.ExponentialBuckets(0.01, 2, 14) });
+        _checkpointSeconds = factory.CreateHistogram("deepspeed_checkpoint_duration_seconds", "Duration of saving a checkpoint.",
+            new HistogramConfiguration { Buckets = Histogram.ExponentialBuckets(0.1, 2, 14) });
+        _checkpointTime = factory.CreateGauge("deepspeed_checkpoint_last_success_timestamp_seconds", "When the last checkpoint was saved.");
+    }
+
+    /// <summary>What <c>/progress</c> serves.</summary>
+    public RunProgress Progress { get; set; } = new();
+
+    /// <summary>Listens; a port that is taken is only a warning, since training matters more.</summary>
+    /// <param name="port">TCP port.</param>
+    /// <param name="loopbackOnly">Whether only this machine may ask.</param>
+    public void Start(int port, bool loopbackOnly)
+    {
+        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.WebHost.ConfigureKestrel(kestrel =>
+        {
+            if (loopbackOnly)
+            {
+                kestrel.ListenLocalhost(port);
+            }
+            else
+            {
+                kestrel.ListenAnyIP(port);
+            }
+        });
+        _server = builder.Build();
+        _server.MapGet("/healthz", () => "ok\n");
+        _server.MapGet("/progress", () => Results.Text(JsonSerializer.Serialize(Progress), "application/json"));
+        _server.MapGet("/metrics", async context =>
+        {
+            context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
+            await _registry.CollectAndExportAsTextAsync(context.Response.Body, context.RequestAborted);
+        });
+        try
+        {
+            _server.StartAsync().GetAwaiter().GetResult();
+        }
+        catch (IOException e)
+        {
+            Console.Error.WriteLine($"no metrics endpoint: {e.Message}");
+        }
+    }
+
+    public void Report(StepMetrics metrics, int samples, long tokens, double seconds)
+    {
+        _step.Set(metrics.Step);
+        _loss.Set(metrics.Loss);
+        _learningRate.Set(metrics.LearningRate);
+        _gradientNorm.Set(metrics.GradientNorm);
+        _samples.Inc(samples);
+        _tokens.Inc(tokens);
+        _stepSeconds.Observe(seconds);
+    }
+
+    public void ReportCheckpoint(DateTimeOffset time, double seconds)
+    {
+        _checkpointTime.Set(time.ToUnixTimeSeconds());
+        _checkpointSeconds.Observe(seconds);
+    }
+
+    public void Dispose()
+    {
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(2));
+        _server?.StopAsync(limit.Token).GetAwaiter().GetResult();
+    }
+}

@@ -1,0 +1,69 @@
+using System.Text.Json;
+using DeepSpeedSharp.Engine;
+
+namespace DeepSpeedSharp.Worker;
+
+/// <summary>One JSON object per optimizer step, appended.</summary>
+/// <remarks>A resumed run drops the lines after its checkpoint: those steps are trained, and written, once more. A run
+/// that begins anew keeps an earlier run's file beside its own.</remarks>
+internal sealed class MetricsFile : IDisposable
+{
+    private readonly StreamWriter _writer;
+
+    public MetricsFile(string path, long resumedStep)
+    {
+        if (Path.GetDirectoryName(Path.GetFullPath(path)) is { } folder)
+        {
+            Directory.CreateDirectory(folder);
+        }
+
+        if (File.Exists(path) && resumedStep == 0 && new FileInfo(path).Length > 0)
+        {
+            int number = 1;
+            while (File.Exists($"{path}.{number}"))
+            {
+                number++;
+            }
+
+            File.Move(path, $"{path}.{number}");
+        }
+        else if (File.Exists(path))
+        {
+            string kept = path + ".part";
+            File.WriteAllLines(kept, File.ReadLines(path).Where(line => StepOf(line) <= resumedStep));
+            File.Move(kept, path, overwrite: true);
+        }
+
+        _writer = new StreamWriter(path, append: true) { AutoFlush = true, NewLine = "\n" };
+    }
+
+    public void Write(StepMetrics metrics, double tokensPerSecond, double stepSeconds) =>
+        _writer.WriteLine(JsonSerializer.Serialize(new
+        {
+            step = metrics.Step,
+            loss = Finite(metrics.Loss),
+            lr = metrics.LearningRate,
+            grad_norm = Finite(metrics.GradientNorm),
+            tokens_per_second = tokensPerSecond,
+            step_seconds = stepSeconds,
+        }));
+
+    public void Dispose() => _writer.Dispose();
+
+    // A process killed in the middle of a line leaves half of one; it goes too.
+    private static long StepOf(string line)
+    {
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(line);
+            return document.RootElement.GetProperty("step").GetInt64();
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+        {
+            return long.MaxValue;
+        }
+    }
+
+    // JSON has no NaN.
+    private static double? Finite(double value) => double.IsFinite(value) ? value : null;
+}

@@ -1,0 +1,114 @@
+using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine;
+
+namespace DeepSpeedSharp.Worker;
+
+/// <summary>Tells how a run goes: console and metrics file on rank 0, the endpoint on the first rank of each node.</summary>
+internal sealed class RunReport : IDisposable
+{
+    private readonly TrainOptions _options;
+    private readonly WorkerEnvironment _environment;
+    private readonly DeepSpeedEngine _engine;
+    private readonly TimeProvider _clock;
+    private readonly ConsoleProgress? _console;
+    private readonly MetricsFile? _file;
+    private readonly MetricsEndpoint? _endpoint;
+    private readonly long _tokensPerStep;
+    private readonly string? _metricsPath;
+    private long _stepStart;
+    private double _secondsPerStep;
+
+    public RunReport(TrainOptions options, DeepSpeedConfig config, WorkerEnvironment environment, DeepSpeedEngine engine,
+        int sequenceLength, TimeProvider clock)
+    {
+        (_options, _environment, _engine, _clock) = (options, environment, engine, clock);
+        _tokensPerStep = (long)engine.Batch.TrainBatchSize * sequenceLength;
+        _stepStart = clock.GetTimestamp();
+        if (environment.Rank == 0)
+        {
+            _console = new ConsoleProgress(options.MaxSteps, config.StepsPerPrint, Console.Out, !Console.IsOutputRedirected, clock);
+            _metricsPath = options.MetricsFile ?? (options.CheckpointDirectory is { } d ? Path.Combine(d, "metrics.jsonl") : null);
+            _file = _metricsPath is null ? null : new MetricsFile(_metricsPath, engine.GlobalSteps);
+        }
+
+        if (environment.LocalRank == 0 && options.MetricsPort is { } port)
+        {
+            _endpoint = new MetricsEndpoint();
+            _endpoint.Start(port, loopbackOnly: System.Net.IPAddress.TryParse(environment.MasterAddress, out System.Net.IPAddress? a)
+                && System.Net.IPAddress.IsLoopback(a));
+        }
+    }
+
+    /// <summary>Loss of the last step; null before the first.</summary>
+    public double? LastLoss { get; private set; }
+
+    public void Begin(string what, string? resumedFrom)
+    {
+        BatchPlan batch = _engine.Batch;
+        _console?.Say(what);
+        _console?.Say($"batch {batch.TrainBatchSize} = {batch.MicroBatchSize} (micro batch) x "
+            + $"{batch.GradientAccumulationSteps} (accumulation) x {batch.WorldSize} (ranks)");
+        _console?.Say(resumedFrom is null
+            ? _options.CheckpointDirectory is null ? "no folder for checkpoints: none will be saved" : "starting anew: no checkpoint yet"
+            : $"resuming after step {_engine.GlobalSteps} from {resumedFrom}");
+        Publish(new RunProgress { Step = _engine.GlobalSteps, LastCheckpointStep = resumedFrom is null ? null : _engine.GlobalSteps });
+    }
+
+    public void BeginStep() => _stepStart = _clock.GetTimestamp();
+
+    public void EndStep(StepMetrics metrics)
+    {
+        double seconds = _clock.GetElapsedTime(_stepStart).TotalSeconds;
+        // A moving mean over about ten steps, so that the time left does not jump.
+        _secondsPerStep = _secondsPerStep == 0 ? seconds : 0.9 * _secondsPerStep + 0.1 * seconds;
+        double tokensPerSecond = _tokensPerStep / Math.Max(1e-9, _secondsPerStep);
+        TimeSpan left = TimeSpan.FromSeconds(Math.Min(1e9, (_options.MaxSteps - metrics.Step) * _secondsPerStep));
+        LastLoss = metrics.Loss;
+        _console?.Report(metrics, tokensPerSecond, left);
+        _file?.Write(metrics, _tokensPerStep / Math.Max(1e-9, seconds), seconds);
+        _endpoint?.Report(metrics, _engine.Batch.TrainBatchSize, _tokensPerStep, seconds);
+        Publish((_endpoint?.Progress ?? new RunProgress()) with
+        {
+            Step = metrics.Step,
+            Loss = double.IsFinite(metrics.Loss) ? metrics.Loss : null,
+            LearningRate = metrics.LearningRate,
+            TokensPerSecond = Math.Round(tokensPerSecond, 1),
+            EtaSeconds = Math.Round(left.TotalSeconds, 1),
+        });
+    }
+
+    public void Saved(string path, TimeSpan took)
+    {
+        DateTimeOffset now = _clock.GetUtcNow();
+        _console?.Say($"saved {path} in {took.TotalSeconds:0.0} s");
+        _endpoint?.ReportCheckpoint(now, took.TotalSeconds);
+        Publish((_endpoint?.Progress ?? new RunProgress()) with { LastCheckpointStep = _engine.GlobalSteps, LastCheckpointTime = now });
+    }
+
+    public void End(string how, long savedStep)
+    {
+        _console?.Say(_options.CheckpointDirectory is null ? how : $"{how}; checkpoint of step {savedStep} in {_options.CheckpointDirectory}");
+        if (_metricsPath is not null)
+        {
+            _console?.Say($"metrics in {_metricsPath}");
+        }
+    }
+
+    public void Dispose()
+    {
+        _file?.Dispose();
+        _endpoint?.Dispose();
+    }
+
+    private void Publish(RunProgress progress)
+    {
+        if (_endpoint is not null)
+        {
+            _endpoint.Progress = progress with
+            {
+                TotalSteps = _options.MaxSteps,
+                Attempt = int.TryParse(Environment.GetEnvironmentVariable("DSJ_ATTEMPT"), out int attempt) ? attempt : null,
+            };
+        }
+    }
+}

@@ -1,0 +1,35 @@
+using System.Text.Json;
+
+namespace DeepSpeedSharp.Worker;
+
+/// <summary>The last word of a container: Kubernetes keeps it in the pod's status, and the operator reads it there.</summary>
+internal static class TerminationMessage
+{
+    private const string Path = "/dev/termination-log";
+    private const int LongestMessage = 2000;
+
+    /// <summary>Writes the message where Kubernetes has put a file for it, and nowhere else.</summary>
+    public static void Write(string kind, bool retryable, string message, long? step = null, double? loss = null)
+    {
+        if (!File.Exists(Path))
+        {
+            return;
+        }
+
+        try
+        {
+            File.WriteAllText(Path, JsonSerializer.Serialize(new
+            {
+                kind,
+                retryable,
+                step,
+                loss = loss is { } value && double.IsFinite(value) ? loss : null,
+                message = message.Length <= LongestMessage ? message : message[..LongestMessage],
+            }));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Console.Error.WriteLine($"the termination message could not be written: {e.Message}");
+        }
+    }
+}

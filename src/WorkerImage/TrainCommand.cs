@@ -1,0 +1,78 @@
+using System.CommandLine;
+
+namespace DeepSpeedSharp.Worker;
+
+/// <summary>The options of <c>train</c>, in the words of Hugging Face's trainer where it has them.</summary>
+internal static class TrainCommand
+{
+    public static Command Create(Func<TrainOptions, int> run)
+    {
+        var model = new Option<string>("--model", "--model_name_or_path") { DefaultValueFactory = _ => "gpt2", HelpName = "FOLDER|config.json|SIZE", Description = "Hugging Face folder with config.json and model.safetensors, a config.json for fresh weights, or a size for fresh weights: gpt2, gpt2-medium, gpt2-large, gpt2-xl" };
+        var data = new Option<string>("--data") { Required = true, HelpName = "FILE|FOLDER", Description = "Tokens (.i32 int32, .u16 or .bin uint16, little-endian), or UTF-8 text: a file or a folder, read as bytes" };
+        var format = new Option<string?>("--data-format", "--data_format") { HelpName = "i32|u16|bytes", Description = "Overrides what the file's extension says" };
+        format.AcceptOnlyFromAmong("i32", "u16", "bytes");
+        var config = new Option<string?>("--deepspeed", "--deepspeed_config") { HelpName = "FILE", Description = "DeepSpeed JSON config (default: the file named by DSJ_CONFIG)" };
+        Option<int?> length = Positive("--sequence-length", "--sequence_length", "--block_size", "Tokens per sample (default: the model's positions, at most 1024)");
+        var steps = new Option<long>("--max-steps", "--max_steps", "--steps") { DefaultValueFactory = _ => 1000, HelpName = "N", Description = "Optimizer steps to train" };
+        steps.Validators.Add(r => { if (r.GetValueOrDefault<long>() < 1) { r.AddError("--max-steps must be at least 1"); } });
+        var shuffle = new Option<bool>("--shuffle") { Description = "Read samples in another random order in each pass" };
+        var seed = new Option<long>("--seed") { DefaultValueFactory = _ => 42, HelpName = "N", Description = "Seed of fresh weights, dropout and --shuffle" };
+        Option<int?> vocab = Positive("--vocab-size", "--vocab_size", null, "Vocabulary of fresh weights (default: 256 for text, else the model's)");
+        Option<int?> layers = Positive("--n-layer", "--n_layer", null, "Layers of fresh weights");
+        Option<int?> heads = Positive("--n-head", "--n_head", null, "Attention heads of fresh weights");
+        Option<int?> embedding = Positive("--n-embd", "--n_embd", null, "Embedding size of fresh weights");
+        var dropout = new Option<double?>("--dropout") { HelpName = "P", Description = "All dropout probabilities (default: the model's)" };
+        dropout.Validators.Add(r => { if (r.GetValueOrDefault<double?>() is < 0 or >= 1) { r.AddError("--dropout must be at least 0 and below 1"); } });
+        var checkpoints = new Option<string?>("--checkpoint-dir", "--output-dir", "--output_dir") { HelpName = "FOLDER", Description = "Where checkpoints go, and training resumes from (default: DSJ_CHECKPOINT_DIR; without either, none are kept)" };
+        var saveSteps = new Option<int>("--save-steps", "--save_steps", "--save-interval") { DefaultValueFactory = _ => 500, HelpName = "N", Description = "Save every N steps; 0 saves only at the end" };
+        saveSteps.Validators.Add(r => { if (r.GetValueOrDefault<int>() < 0) { r.AddError("--save-steps must be 0 or more"); } });
+        Option<int?> limit = Positive("--save-total-limit", "--save_total_limit", null, "Keep only the newest N checkpoints (default: all)");
+        var metrics = new Option<string?>("--metrics-file", "--metrics_file") { HelpName = "FILE", Description = "One JSON object per step (default: metrics.jsonl in the folder of checkpoints)" };
+        Option<int?> port = Positive("--metrics-port", "--metrics_port", null, "Port of /metrics, /progress and /healthz (default: DSJ_METRICS_PORT; without either, none)");
+
+        var command = new Command("train", "Trains a causal language model (GPT-2) over all ranks of the environment.")
+        {
+            model, data, format, config, length, steps, shuffle, seed, vocab, layers, heads, embedding, dropout, checkpoints,
+            saveSteps, limit, metrics, port,
+        };
+        command.Validators.Add(r =>
+        {
+            if (r.GetValue(config) is null && Variable("DSJ_CONFIG") is null)
+            {
+                r.AddError("no DeepSpeed config: give --deepspeed FILE, or set DSJ_CONFIG");
+            }
+        });
+        command.SetAction(r => run(new TrainOptions
+        {
+            Model = r.GetValue(model)!,
+            Data = r.GetValue(data)!,
+            DataFormat = r.GetValue(format),
+            ConfigPath = r.GetValue(config) ?? Variable("DSJ_CONFIG")!,
+            SequenceLength = r.GetValue(length),
+            MaxSteps = r.GetValue(steps),
+            Shuffle = r.GetValue(shuffle),
+            Seed = r.GetValue(seed),
+            VocabSize = r.GetValue(vocab),
+            Layers = r.GetValue(layers),
+            Heads = r.GetValue(heads),
+            Embedding = r.GetValue(embedding),
+            Dropout = r.GetValue(dropout),
+            CheckpointDirectory = r.GetValue(checkpoints) ?? Variable("DSJ_CHECKPOINT_DIR"),
+            SaveSteps = r.GetValue(saveSteps),
+            SaveTotalLimit = r.GetValue(limit),
+            MetricsFile = r.GetValue(metrics),
+            MetricsPort = r.GetValue(port) ?? (int.TryParse(Variable("DSJ_METRICS_PORT"), out int p) ? p : null),
+        }));
+        return command;
+    }
+
+    private static Option<int?> Positive(string name, string alias, string? secondAlias, string description)
+    {
+        var option = new Option<int?>(name, secondAlias is null ? [alias] : [alias, secondAlias]) { HelpName = "N", Description = description };
+        option.Validators.Add(r => { if (r.GetValueOrDefault<int?>() is < 1) { r.AddError($"{name} must be at least 1"); } });
+        return option;
+    }
+
+    private static string? Variable(string name) =>
+        Environment.GetEnvironmentVariable(name) is { Length: > 0 } value ? value : null;
+}

@@ -1,0 +1,159 @@
+using System.Runtime.InteropServices;
+using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine;
+using DeepSpeedSharp.Engine.Checkpoint;
+using DeepSpeedSharp.Engine.Comm;
+using DeepSpeedSharp.Engine.Data;
+using DeepSpeedSharp.Engine.Native;
+using DeepSpeedSharp.Worker.Gpt2;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace DeepSpeedSharp.Worker;
+
+/// <summary>One rank of a training run, from the first tensor to the exit code.</summary>
+internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment environment)
+{
+    private readonly TimeProvider _clock = TimeProvider.System;
+    private DeepSpeedEngine? _engine;
+    private volatile bool _stopping;
+
+    private bool Speaks => environment.Rank == 0;
+
+    /// <summary>Trains to the last step, or until SIGTERM.</summary>
+    /// <returns>The exit code.</returns>
+    public int Run()
+    {
+        Signals.EndWithParent();
+        using PosixSignalRegistration term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
+
+        // Everything that can be wrong on this rank alone is found before the others are asked to wait for it.
+        DeepSpeedConfig config = DeepSpeedConfig.Load(options.ConfigPath);
+        _ = BatchPlan.Resolve(config.Batch, environment.WorldSize);
+        TorchRuntime.Load();
+        Device device = cuda.is_available() && environment.LocalRank < cuda.device_count()
+            ? new Device(DeviceType.CUDA, environment.LocalRank!.Value) : CPU;
+        Gpt2Source source = Gpt2Source.From(options);
+        int length = options.SequenceLength ?? Math.Min(source.Config.Positions, 1024);
+        if (length > source.Config.Positions)
+        {
+            throw new ConfigException("the command line", [new ConfigError("--sequence-length",
+                $"{length} is more than the model's {source.Config.Positions} positions", "use a smaller one")]);
+        }
+
+        using TokenData data = TokenData.Open(options.Data, options.DataFormat, length, device);
+        Gpt2Config shape = source.ShapeFor(data.VocabSize);
+        data.CheckAgainst = shape.VocabSize;
+
+        using ProcessGroup group = DeepSpeed.InitDistributed(environment);
+        manual_seed(options.Seed);
+        var model = new Gpt2Model(shape);
+        source.LoadWeights(model);
+        (DeepSpeedEngine engine, _, DataLoader<TokenBatch>? loader, _) = DeepSpeed.Initialize(
+            model, config, data, group, device, options.Shuffle ? options.Seed : null);
+        using (_engine = engine)
+        {
+            manual_seed(options.Seed + environment.Rank!.Value); // dropout differs between ranks
+            model.train();
+            string? resumed = Resume(engine);
+            using var report = new RunReport(options, config, environment, engine, length, _clock);
+            report.Begin($"{source.Description}, {engine.ParameterCount:#,0} parameters on {Describe(device)}, "
+                + $"{data.Count:#,0} samples of {length} tokens", resumed);
+            return Train(engine, model, loader!, report);
+        }
+    }
+
+    private int Train(DeepSpeedEngine engine, Gpt2Model model, DataLoader<TokenBatch> loader, RunReport report)
+    {
+        if (_stopping)
+        {
+            engine.RequestStop();
+        }
+
+        long savedStep = engine.GlobalSteps;
+        while (engine.GlobalSteps < options.MaxSteps)
+        {
+            report.BeginStep();
+            StepMetrics? step = null;
+            while (step is null)
+            {
+                using TokenBatch batch = loader.Next();
+                using Tensor loss = engine.Forward(() => model.call(batch.Inputs, batch.Targets));
+                engine.Backward(loss);
+                step = engine.Step();
+            }
+
+            report.EndStep(step);
+            bool isDue = options.SaveSteps > 0 && step.Step % options.SaveSteps == 0;
+            if (isDue || step.StopRequested || step.Step >= options.MaxSteps)
+            {
+                Save(report);
+                savedStep = step.Step;
+            }
+
+            if (step.StopRequested && step.Step < options.MaxSteps)
+            {
+                report.End($"stopped at step {step.Step} of {options.MaxSteps}", savedStep);
+                TerminationMessage.Write("terminated", retryable: true, $"stopped at step {step.Step}", step.Step, step.Loss);
+                return ExitCodes.Terminated;
+            }
+        }
+
+        report.End(savedStep == engine.GlobalSteps && report.LastLoss is null
+            ? $"nothing to train: step {savedStep} of {options.MaxSteps} was reached before" : "done", savedStep);
+        TerminationMessage.Write("done", retryable: false, "training is done", engine.GlobalSteps, report.LastLoss);
+        return ExitCodes.Done;
+    }
+
+    private string? Resume(DeepSpeedEngine engine)
+    {
+        if (options.CheckpointDirectory is not { } directory)
+        {
+            return null;
+        }
+
+        if (Speaks)
+        {
+            AttemptLease.Take(directory);
+        }
+
+        return engine.LoadCheckpoint(directory).Path;
+    }
+
+    private void Save(RunReport report)
+    {
+        if (options.CheckpointDirectory is not { } directory)
+        {
+            return;
+        }
+
+        long start = _clock.GetTimestamp();
+        string path = _engine!.SaveCheckpoint(directory);
+        if (Speaks && options.SaveTotalLimit is { } limit)
+        {
+            CheckpointRotation.Keep(directory, limit);
+        }
+
+        report.Saved(path, _clock.GetElapsedTime(start));
+    }
+
+    // Before training has begun there is nothing to save; from then on all ranks stop together at the end of a step.
+    private void Stop(PosixSignalContext context)
+    {
+        context.Cancel = true;
+        if (_stopping || _engine is null)
+        {
+            Console.Error.WriteLine($"rank {environment.Rank}: ended by {context.Signal}"
+                + (_stopping ? " for the second time" : " before training began"));
+            Environment.Exit(ExitCodes.Terminated);
+        }
+
+        _stopping = true;
+        Console.Error.WriteLine($"rank {environment.Rank}: {context.Signal}: stopping after this step"
+            + (options.CheckpointDirectory is null ? "" : ", with a checkpoint"));
+        _engine.RequestStop();
+    }
+
+    private static string Describe(Device device) => $"{device} with {TorchRuntime.Description}";
+}
