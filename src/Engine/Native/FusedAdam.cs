@@ -19,6 +19,16 @@ internal static class FusedAdam
         Tensor parameters, Tensor gradients, Tensor firstMoment, Tensor secondMoment, Tensor step, double learningRate,
         double beta1, double beta2, double weightDecay, double epsilon, bool decoupled)
     {
+        // The kernel reads and writes as far as the first tensor is long, without looking at the others.
+        foreach (Tensor other in (ReadOnlySpan<Tensor>)[gradients, firstMoment, secondMoment])
+        {
+            if (other.numel() != parameters.numel() || other.dtype != parameters.dtype || !other.is_contiguous())
+            {
+                throw new ArgumentException($"parameters are {parameters.numel()} x {parameters.dtype}, but a gradient or "
+                    + $"moment is {other.numel()} x {other.dtype}, or not contiguous", nameof(parameters));
+            }
+        }
+
         Span<ulong> stack =
         [
             Dispatcher.Of([parameters]), Dispatcher.Of([gradients]), Dispatcher.Of([firstMoment]),

@@ -1,0 +1,91 @@
+using System.Text.Json;
+using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Optim;
+using DeepSpeedSharp.Engine.Schedules;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace DeepSpeedSharp.Engine.Tests;
+
+public sealed class OptimizerTests
+{
+    public static TheoryData<string, bool> AdamCases()
+    {
+        var data = new TheoryData<string, bool>();
+        foreach (JsonElement c in Vectors.Read("optimizers.json").GetProperty("cases").EnumerateArray()
+            .Where(c => c.GetProperty("name").GetString()!.StartsWith("adam", StringComparison.Ordinal)))
+        {
+            data.Add(c.GetProperty("name").GetString()!, true);
+            data.Add(c.GetProperty("name").GetString()!, false);
+        }
+
+        return data;
+    }
+
+    [Theory]
+    [MemberData(nameof(AdamCases))]
+    public void Step_ReferenceTrajectory_AgreesForTheFusedAndThePlainWay(string name, bool fused)
+    {
+        JsonElement file = Vectors.Read("optimizers.json");
+        JsonElement c = file.GetProperty("cases").EnumerateArray().Single(x => x.GetProperty("name").GetString() == name);
+        JsonElement h = c.GetProperty("hyper");
+        var config = new AdamConfig
+        {
+            LearningRate = h.GetProperty("lr").GetDouble(),
+            Betas = [.. h.GetProperty("betas").EnumerateArray().Select(b => b.GetDouble())],
+            Epsilon = h.GetProperty("eps").GetDouble(),
+            WeightDecay = h.GetProperty("weight_decay").GetDouble(),
+            AdamWMode = h.GetProperty("adam_w_mode").GetBoolean(),
+            BiasCorrection = h.GetProperty("bias_correction").GetBoolean(),
+        };
+        using var scope = NewDisposeScope();
+        Tensor values = tensor(Flat(file.GetProperty("initial_params")));
+        using var adam = new Adam(config, values, fused);
+
+        foreach ((JsonElement gradient, JsonElement expected) in file.GetProperty("gradients").EnumerateArray()
+            .Zip(c.GetProperty("params_after_each_step").EnumerateArray()))
+        {
+            adam.Step(values, tensor(Flat(gradient)));
+
+            Vectors.Close(Flat(expected), values.data<float>().ToArray(), relative: 1e-5, absolute: 1e-6);
+        }
+    }
+
+    [Fact]
+    public void Step_WithoutBiasCorrection_FirstUpdateIsTheUncorrectedMoments()
+    {
+        using var scope = NewDisposeScope();
+        Tensor values = tensor([1f]);
+        using var adam = new Adam(new AdamConfig { LearningRate = 0.1, BiasCorrection = false }, values);
+
+        adam.Step(values, tensor([2f]));
+
+        // m = 0.1*2, v = 0.001*4, so the update is 0.1 * 0.2 / sqrt(0.004).
+        Assert.Equal(1 - 0.1 * 0.2 / Math.Sqrt(0.004), values.ToSingle(), 1e-5);
+    }
+
+    public static TheoryData<string> WarmupCases() => [.. Vectors.Read("lr_schedules.json").GetProperty("cases").EnumerateArray()
+        .Where(c => c.GetProperty("type").GetString() == "WarmupLR" && c.GetProperty("groups").GetInt32() == 1
+            && c.GetProperty("expected").TryGetProperty("after_step", out _))
+        .Select(c => c.GetProperty("name").GetString()!)];
+
+    [Theory]
+    [MemberData(nameof(WarmupCases))]
+    public void WarmupLR_ReferenceCase_GivesTheSameRates(string name)
+    {
+        JsonElement c = Vectors.Read("lr_schedules.json").GetProperty("cases").EnumerateArray()
+            .Single(x => x.GetProperty("name").GetString() == name);
+        string json = $$"""{"train_batch_size": 1, "scheduler": {"type": "WarmupLR", "params": {{c.GetProperty("params").GetRawText()}} } }""";
+        var schedule = new WarmupLR(DeepSpeedConfig.Parse(json).Scheduler!.Params, c.GetProperty("optimizer_lr").GetDouble());
+        JsonElement expected = c.GetProperty("expected");
+
+        Assert.Equal(expected.GetProperty("lr_before_first_step")[0].GetDouble(), schedule.LearningRate, 1e-15);
+        foreach (JsonElement row in expected.GetProperty("after_step").EnumerateArray())
+        {
+            double rate = schedule.At(row.GetProperty("last_batch_iteration").GetInt64());
+            Assert.Equal(row.GetProperty("lr")[0].GetDouble(), rate, 1e-12 * Math.Max(1e-3, rate));
+        }
+    }
+
+    private static float[] Flat(JsonElement lists) => [.. lists.EnumerateArray().SelectMany(l => l.EnumerateArray()).Select(v => v.GetSingle())];
+}

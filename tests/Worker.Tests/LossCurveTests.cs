@@ -1,0 +1,123 @@
+using System.Text.Json;
+
+namespace DeepSpeedSharp.Worker.Tests;
+
+/// <summary>Training by real processes, against the losses of the original and against itself.</summary>
+public sealed class LossCurveTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("worker-tests-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public void Train_TwoProcesses_ReproducesTheLossCurveOfTheOriginal()
+    {
+        using JsonDocument reference = JsonDocument.Parse(File.ReadAllText(Path.Combine(RunningWorker.Vectors, "zero0_adam.json")));
+        string config = Write("ds.json", reference.RootElement.GetProperty("ds_config").GetRawText());
+
+        MetricsLine[] lines = Train(2, config, steps: 30);
+
+        JsonElement[] expected = [.. reference.RootElement.GetProperty("steps").EnumerateArray()];
+        Assert.Equal(expected.Select(s => s.GetProperty("step").GetInt64()), lines.Select(l => l.Step));
+        for (int i = 0; i < lines.Length; i++)
+        {
+            double loss = expected[i].GetProperty("loss").GetDouble();
+            Assert.InRange(lines[i].Loss, loss * (1 - 1e-4), loss * (1 + 1e-4));
+            Assert.Equal(expected[i].GetProperty("lr_after").GetDouble(), lines[i].Lr, 1e-12);
+        }
+    }
+
+    [Theory]
+    [InlineData(3, 4, 1)]
+    [InlineData(3, 2, 2)]
+    public void Train_ThreeProcesses_EqualsOneProcessWithTheSameGlobalBatch(int ranks, int micro, int accumulation)
+    {
+        string Config(int microBatch, int steps) => Write($"ds{microBatch}.json", $$"""
+            {"train_micro_batch_size_per_gpu": {{microBatch}}, "gradient_accumulation_steps": {{steps}}, "gradient_clipping": 0.5,
+             "optimizer": {"type": "AdamW", "params": {"lr": 1e-3, "weight_decay": 0.1} },
+             "scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 5} } }
+            """);
+
+        MetricsLine[] many = Train(ranks, Config(micro, accumulation), steps: 15);
+        MetricsLine[] one = Train(1, Config(ranks * micro * accumulation, 1), steps: 15);
+
+        Assert.Equal(15, many.Length);
+        foreach ((MetricsLine a, MetricsLine b) in many.Zip(one))
+        {
+            Assert.InRange(a.Loss, b.Loss * (1 - 1e-4), b.Loss * (1 + 1e-4));
+            Assert.InRange(a.GradNorm, b.GradNorm * (1 - 1e-3), b.GradNorm * (1 + 1e-3));
+            Assert.Equal(b.Lr, a.Lr);
+        }
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("--shuffle --dropout 0.1 --model gpt2 --n-layer 2 --n-head 2 --n-embd 32 --vocab-size 512")]
+    public void Resume_AfterSigkillAtARandomStep_RepeatsTheUninterruptedCurveToTheLastDigit(string options)
+    {
+        string config = Write("ds.json", """
+            {"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 2, "optimizer": {"type": "AdamW", "params": {"lr": 1e-3}},
+             "scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 20}}}
+            """);
+        const int Steps = 40;
+        MetricsLine[] uninterrupted = Train(2, config, Steps, options);
+        string checkpoints = Path.Combine(_folder, "checkpoints");
+        string metrics = Path.Combine(checkpoints, "metrics.jsonl");
+        long killAt = Random.Shared.Next(5, 35);
+        string arguments = Arguments(config, Steps, options) + $" --checkpoint-dir {checkpoints} --save-steps 4";
+
+        RunningWorker[] first = RunningWorker.StartWorld(2, arguments);
+        try
+        {
+            Poll.Until(() => File.Exists(metrics) && MetricsLine.Read(metrics) is [.., var last] && last.Step >= killAt,
+                $"step {killAt}", () => first[0].Output);
+            first[Random.Shared.Next(2)].Signal("KILL");
+            int[] codes = [.. first.Select(w => w.Wait())];
+            Assert.Contains(137, codes);
+            Assert.Contains(69, codes); // the other one says that it lost its peer
+        }
+        finally
+        {
+            Array.ForEach(first, w => w.Dispose());
+        }
+
+        RunAll(RunningWorker.StartWorld(2, arguments));
+
+        MetricsLine[] resumed = MetricsLine.Read(metrics);
+        Assert.Equal(uninterrupted, resumed);
+    }
+
+    private MetricsLine[] Train(int ranks, string config, int steps, string options = "")
+    {
+        string metrics = Path.Combine(_folder, $"{Path.GetRandomFileName()}.jsonl");
+        RunAll(RunningWorker.StartWorld(ranks, $"{Arguments(config, steps, options)} --metrics-file {metrics}"));
+        return MetricsLine.Read(metrics);
+    }
+
+    private static string Arguments(string config, int steps, string options) =>
+        $"train {(options.Contains("--model", StringComparison.Ordinal) ? "" : $"--model {RunningWorker.Vectors}")} "
+        + $"--data {Path.Combine(RunningWorker.Vectors, "tokens.i32")} --sequence-length 64 --max-steps {steps} --deepspeed {config} {options}";
+
+    private static void RunAll(RunningWorker[] workers)
+    {
+        try
+        {
+            foreach (RunningWorker worker in workers)
+            {
+                int code = worker.Wait();
+                Assert.True(code == 0, $"exit code {code}:\n{worker.Output}");
+            }
+        }
+        finally
+        {
+            Array.ForEach(workers, w => w.Dispose());
+        }
+    }
+
+    private string Write(string name, string json)
+    {
+        string path = Path.Combine(_folder, name);
+        File.WriteAllText(path, json);
+        return path;
+    }
+}

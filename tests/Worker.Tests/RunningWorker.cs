@@ -1,0 +1,128 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+
+namespace DeepSpeedSharp.Worker.Tests;
+
+/// <summary>A worker process of a test.</summary>
+internal sealed class RunningWorker : IDisposable
+{
+    private static readonly TimeSpan Timeout = TimeSpan.FromMinutes(3);
+    private readonly StringBuilder _output = new();
+    private readonly Process _process;
+
+    private RunningWorker(Process process) => _process = process;
+
+    public static string Program { get; } = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "WorkerImage",
+        Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory)), "deepspeed-worker"));
+
+    public static string Vectors { get; } = Path.Combine(AppContext.BaseDirectory, "vectors", "loss_curves");
+
+    public string Output
+    {
+        get
+        {
+            lock (_output)
+            {
+                return _output.ToString();
+            }
+        }
+    }
+
+    public bool HasExited => _process.HasExited;
+
+    public int Id => _process.Id;
+
+    /// <summary>Starts one rank of a world on this machine.</summary>
+    public static RunningWorker Start(int rank, int worldSize, int port, string arguments, params (string Name, string Value)[] environment) =>
+        Start(arguments, [("RANK", Text(rank)), ("LOCAL_RANK", "0"), ("WORLD_SIZE", Text(worldSize)), ("MASTER_ADDR", "127.0.0.1"),
+            ("MASTER_PORT", Text(port)), .. environment]);
+
+    /// <summary>Starts the worker.</summary>
+    public static RunningWorker Start(string arguments, params (string Name, string Value)[] environment)
+    {
+        var start = new ProcessStartInfo(Program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        foreach (string name in start.Environment.Keys.Where(k => k.StartsWith("DSJ_", StringComparison.Ordinal)).ToArray())
+        {
+            start.Environment.Remove(name);
+        }
+
+        start.Environment["OMP_NUM_THREADS"] = "1";
+        start.Environment["DEEPSPEED_TIMEOUT"] = "1";
+        foreach ((string name, string value) in environment)
+        {
+            start.Environment[name] = value;
+        }
+
+        var worker = new RunningWorker(Process.Start(start)!);
+        DataReceivedEventHandler keep = (_, line) =>
+        {
+            lock (worker._output)
+            {
+                worker._output.AppendLine(line.Data);
+            }
+        };
+        worker._process.OutputDataReceived += keep;
+        worker._process.ErrorDataReceived += keep;
+        worker._process.BeginOutputReadLine();
+        worker._process.BeginErrorReadLine();
+        return worker;
+    }
+
+    /// <summary>Starts all ranks of a world.</summary>
+    public static RunningWorker[] StartWorld(int worldSize, string arguments)
+    {
+        int port = FreePort();
+        return [.. Enumerable.Range(0, worldSize).Select(rank => Start(rank, worldSize, port, arguments))];
+    }
+
+    /// <summary>Waits for the end.</summary>
+    /// <returns>The exit code.</returns>
+    public int Wait()
+    {
+        Assert.True(_process.WaitForExit(Timeout), $"the worker did not end within {Timeout}; it said:\n{Output}");
+        _process.WaitForExit();
+        return _process.ExitCode;
+    }
+
+    public void Signal(string signal)
+    {
+        using Process kill = Process.Start("kill", $"-{signal} {_process.Id}");
+        kill.WaitForExit();
+    }
+
+    public void Dispose()
+    {
+        if (!_process.HasExited)
+        {
+            _process.Kill(entireProcessTree: true);
+        }
+
+        _process.Dispose();
+    }
+
+    public static int FreePort()
+    {
+        using var probe = new TcpListener(IPAddress.Loopback, 0);
+        probe.Start();
+        return ((IPEndPoint)probe.LocalEndpoint).Port;
+    }
+
+    private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);
+}
+
+/// <summary>A line of a metrics file.</summary>
+internal sealed record MetricsLine(long Step, double Loss, double Lr, double GradNorm)
+{
+    public static MetricsLine[] Read(string path)
+    {
+        using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+        using var reader = new StreamReader(file);
+        return [.. reader.ReadToEnd().Split('\n').SkipLast(1).Select(line => JsonDocument.Parse(line).RootElement).Select(e => new MetricsLine(
+            e.GetProperty("step").GetInt64(), e.GetProperty("loss").GetDouble(), e.GetProperty("lr").GetDouble(),
+            e.GetProperty("grad_norm").GetDouble()))];
+    }
+}

@@ -1,0 +1,192 @@
+using System.Net.Http.Json;
+using System.Text.Json;
+
+namespace DeepSpeedSharp.Worker.Tests;
+
+/// <summary>What the worker promises to whoever starts it: exit codes, signals, endpoints, messages.</summary>
+public sealed class WorkerProcessTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("worker-tests-").FullName;
+    private readonly string _config;
+
+    public WorkerProcessTests()
+    {
+        _config = Path.Combine(_folder, "ds.json");
+        File.WriteAllText(_config, """{"train_micro_batch_size_per_gpu": 2, "optimizer": {"type": "AdamW", "params": {"lr": 1e-3}}}""");
+    }
+
+    private string Checkpoints => Path.Combine(_folder, "checkpoints");
+
+    private string Tiny => $"train --n-layer 1 --n-head 2 --n-embd 16 --vocab-size 512 --sequence-length 16 "
+        + $"--data {Path.Combine(RunningWorker.Vectors, "tokens.i32")} --deepspeed {_config}";
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void Sigterm_InMidRun_SavesACheckpointOnAllRanksAndExits143(int ranks)
+    {
+        RunningWorker[] world = RunningWorker.StartWorld(ranks, $"{Tiny} --max-steps 1000000 --checkpoint-dir {Checkpoints}");
+        try
+        {
+            Poll.Until(() => world[0].Output.Contains("step ", StringComparison.Ordinal), "the first step", () => world[0].Output);
+
+            world[^1].Signal("TERM");
+
+            Assert.All(world, w => Assert.Equal(143, w.Wait()));
+            string tag = File.ReadAllText(Path.Combine(Checkpoints, "latest"));
+            Assert.True(File.Exists(Path.Combine(Checkpoints, tag, "manifest.json")));
+            Assert.Contains($"checkpoint of step {tag["global_step".Length..]} in {Checkpoints}", world[0].Output, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Array.ForEach(world, w => w.Dispose());
+        }
+    }
+
+    [Fact]
+    public void Sigterm_BeforeTheOthersCome_ExitsAtOnce()
+    {
+        using RunningWorker alone = RunningWorker.Start(0, 2, RunningWorker.FreePort(), $"{Tiny} --max-steps 5");
+        Poll.Until(() => IsListening(alone.Id), "the rendezvous", () => alone.Output);
+
+        alone.Signal("TERM");
+
+        Assert.Equal(143, alone.Wait());
+    }
+
+    [Fact]
+    public void Node_WithTwoSlots_RunsOneProcessPerSlot()
+    {
+        string metrics = Path.Combine(_folder, "m.jsonl");
+        using RunningWorker node = RunningWorker.Start($"{Tiny} --max-steps 5 --metrics-file {metrics}", ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2"),
+            ("NODE_RANK", "0"), ("NNODES", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", $"{RunningWorker.FreePort()}"));
+
+        Assert.Equal(0, node.Wait());
+        Assert.Equal(5, MetricsLine.Read(metrics).Length);
+        Assert.Contains("x 2 (ranks)", node.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Node_WithABadConfig_GivesTheExitCodeOfItsRanks()
+    {
+        File.WriteAllText(_config, "{}");
+        using RunningWorker node = RunningWorker.Start($"{Tiny} --max-steps 5", ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2"),
+            ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", $"{RunningWorker.FreePort()}"));
+
+        Assert.Equal(78, node.Wait());
+        Assert.Contains("train_batch_size", node.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Endpoints_WhileTraining_ServeMetricsProgressAndHealth()
+    {
+        int port = RunningWorker.FreePort();
+        using RunningWorker worker = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 1000000 --metrics-port {port} --checkpoint-dir {Checkpoints} --save-steps 5", ("DSJ_ATTEMPT", "3"));
+        Poll.Until(() => worker.Output.Contains("saved ", StringComparison.Ordinal), "the first checkpoint", () => worker.Output);
+        using var client = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
+
+        string metrics = await client.GetStringAsync("/metrics", TestContext.Current.CancellationToken);
+        JsonElement progress = await client.GetFromJsonAsync<JsonElement>("/progress", TestContext.Current.CancellationToken);
+        string health = await client.GetStringAsync("/healthz", TestContext.Current.CancellationToken);
+
+        Assert.Matches(@"(?m)^deepspeed_step \d+$", metrics);
+        Assert.Matches(@"(?m)^deepspeed_train_loss \d", metrics);
+        Assert.Matches(@"(?m)^deepspeed_tokens_total \d", metrics);
+        Assert.True(progress.GetProperty("step").GetInt64() > 0);
+        Assert.Equal(1_000_000, progress.GetProperty("totalSteps").GetInt64());
+        Assert.True(progress.GetProperty("lastCheckpointStep").GetInt64() >= 5);
+        Assert.Equal(3, progress.GetProperty("attempt").GetInt32());
+        Assert.Equal("ok\n", health);
+    }
+
+    [Fact]
+    public void Train_AfterTheLastStep_SaysThatThereIsNothingToDo()
+    {
+        string arguments = $"{Tiny} --max-steps 3 --checkpoint-dir {Checkpoints}";
+        using RunningWorker first = RunningWorker.Start(0, 1, 1, arguments);
+        Assert.Equal(0, first.Wait());
+
+        using RunningWorker second = RunningWorker.Start(0, 1, 1, arguments);
+
+        Assert.Equal(0, second.Wait());
+        Assert.Contains("nothing to train: step 3 of 3 was reached before", second.Output, StringComparison.Ordinal);
+        Assert.Equal(3, MetricsLine.Read(Path.Combine(Checkpoints, "metrics.jsonl")).Length);
+    }
+
+    [Fact]
+    public void Train_KeepingTwoCheckpoints_DeletesOlderOnes()
+    {
+        using RunningWorker worker = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 12 --save-steps 2 --save-total-limit 2 --checkpoint-dir {Checkpoints}");
+
+        Assert.Equal(0, worker.Wait());
+        Assert.Equal(["global_step10", "global_step12"], Directory.GetDirectories(Checkpoints).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public void Train_EarlierAttempt_MayNotWriteAfterALaterOneBegan()
+    {
+        using RunningWorker later = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 2 --checkpoint-dir {Checkpoints}", ("DSJ_ATTEMPT", "5"));
+        Assert.Equal(0, later.Wait());
+
+        using RunningWorker earlier = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 4 --checkpoint-dir {Checkpoints}", ("DSJ_ATTEMPT", "4"));
+
+        Assert.Equal(65, earlier.Wait());
+        Assert.Contains("attempt 5 of this job has begun", earlier.Output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("train --data x", 64, "no DeepSpeed config")]
+    [InlineData("train --deepspeed {config} --data {tokens} --max-stesp 3", 64, "--max-stesp")]
+    [InlineData("train --deepspeed {config} --data {tokens} --max-steps 0", 64, "--max-steps must be at least 1")]
+    [InlineData("train --deepspeed {config} --data /nowhere", 65, "no such file or folder")]
+    [InlineData("train --deepspeed {config} --data {tokens} --data-format bytes", 65, "not UTF-8 text")]
+    [InlineData("train --deepspeed {config} --data {tokens} --vocab-size 10 --sequence-length 16", 65, "the vocabulary has 10")]
+    [InlineData("train --deepspeed {config} --data {config} --sequence-length 512", 65, "too few for one sample")]
+    [InlineData("train --deepspeed /nowhere.json --data {tokens}", 78, "cannot be read")]
+    [InlineData("train --deepspeed {config} --data {tokens} --model gtp2", 78, "did you mean gpt2?")]
+    [InlineData("train --deepspeed {config} --data {tokens} --sequence-length 4096", 78, "1024 positions")]
+    [InlineData("train --deepspeed {config} --data {tokens} --n-head 5", 78, "not a multiple of 5 heads")]
+    public void Train_BadInput_ExitsWithTheRightCodeAndSaysWhy(string arguments, int code, string message)
+    {
+        string filled = arguments.Replace("{config}", _config, StringComparison.Ordinal)
+            .Replace("{tokens}", Path.Combine(RunningWorker.Vectors, "tokens.i32"), StringComparison.Ordinal);
+
+        using RunningWorker worker = RunningWorker.Start(filled);
+
+        Assert.Equal(code, worker.Wait());
+        Assert.Contains(message, worker.Output, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", worker.Output, StringComparison.Ordinal); // a message, not a stack trace
+    }
+
+    [Fact]
+    public void Train_HalfSetEnvironment_NamesWhatIsMissing()
+    {
+        using RunningWorker worker = RunningWorker.Start($"{Tiny} --max-steps 1", ("RANK", "0"), ("WORLD_SIZE", "2"));
+
+        Assert.Equal(78, worker.Wait());
+        Assert.Contains("MASTER_ADDR", worker.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Train_SeveralProblemsInTheConfig_AreListedTogether()
+    {
+        File.WriteAllText(_config, """{"train_micro_batch_size_per_gpu": 0, "optimiser": {}, "bf16": {"enabled": true}, "gradient_clipping": -1}""");
+
+        using RunningWorker worker = RunningWorker.Start($"{Tiny} --max-steps 1");
+
+        Assert.Equal(78, worker.Wait());
+        Assert.All(["train_micro_batch_size_per_gpu", "did you mean \"optimizer\"?", "bf16.enabled", "gradient_clipping"],
+            part => Assert.Contains(part, worker.Output, StringComparison.Ordinal));
+    }
+
+    // The process has a listening socket: a line of state 0A whose inode is among its descriptors.
+    private static bool IsListening(int process)
+    {
+        string[] sockets = Directory.Exists($"/proc/{process}/fd") ? [.. Directory.GetFiles($"/proc/{process}/fd")
+            .Select(fd => new FileInfo(fd).LinkTarget ?? "").Where(t => t.StartsWith("socket:[", StringComparison.Ordinal)).Select(t => t[8..^1])] : [];
+        return File.ReadLines("/proc/net/tcp").Skip(1).Select(l => l.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+            .Any(c => c[3] == "0A" && sockets.Contains(c[9]));
+    }
+}
