@@ -15,7 +15,7 @@ public sealed class ConfigErrors
 {
     private readonly List<ConfigError> _errors = [];
 
-    /// <summary>The problems found so far, in document order.</summary>
+    /// <summary>The problems found so far, in the order they were found.</summary>
     public IReadOnlyList<ConfigError> All => _errors;
 
     /// <summary>Whether a problem was found.</summary>
@@ -62,6 +62,6 @@ public sealed class ConfigException : Exception
     /// <summary>Name of the document.</summary>
     public string Subject { get; }
 
-    /// <summary>All problems, in document order.</summary>
+    /// <summary>All problems, in the order they were found.</summary>
     public IReadOnlyList<ConfigError> Errors { get; }
 }

@@ -97,7 +97,7 @@ public sealed record WorkerEnvironment
             Nodes = Number("NNODES", 1) ?? 1,
             MasterAddress = read("MASTER_ADDR") ?? "",
             MasterPort = Number("MASTER_PORT", 1) ?? 29500,
-            RunId = $"{read("DSJ_JOB_UID")}/{read("DSJ_ATTEMPT")}",
+            RunId = read("DSJ_JOB_UID") is { Length: > 0 } job ? $"{job}/{read("DSJ_ATTEMPT")}" : "",
         };
         if (environment.Rank >= worldSize)
         {

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# From a clone to confidence: formatting, build without a warning, all tests, and those on a real Kubernetes cluster.
+# Needs the .NET SDK and, for the cluster tests, root on Debian; tests/cluster/README.md says what those install.
+#
+#   ./build.sh              everything
+#   ./build.sh --fast       without the cluster tests
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+log=artifacts/test-results/build.log
+mkdir -p "$(dirname "$log")"
+: > "$log"
+passed=0 failed=0 skipped=0
+
+# Runs one test project and adds its numbers to the totals.
+run_tests() {
+  local project=$1 out=artifacts/test-results/$1.log
+  local status=0
+  dotnet test "tests/$project" --configuration Release --no-build --nologo 2>&1 | tee "$out" || status=$?
+  cat "$out" >> "$log"
+  local line
+  line=$(grep -E '^(Passed|Failed|Skipped)! +- Failed:' "$out" | tail -n 1 || true)
+  if [ -z "$line" ]; then
+    echo "$project ended without a result (exit code $status)" >&2
+    failed=$((failed + 1))
+    return
+  fi
+  local f p s
+  f=$(sed -E 's/.*Failed: +([0-9]+).*/\1/' <<< "$line")
+  p=$(sed -E 's/.*Passed: +([0-9]+),.*/\1/' <<< "$line")
+  s=$(sed -E 's/.*Skipped: +([0-9]+).*/\1/' <<< "$line")
+  failed=$((failed + f)) passed=$((passed + p)) skipped=$((skipped + s))
+  if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
+    failed=$((failed + 1))
+  fi
+}
+
+step() { printf '\n== %s (%s)\n' "$1" "$(date +%T)"; }
+
+step "restore"
+dotnet restore Operator.sln --nologo
+step "format"
+dotnet format Operator.sln --no-restore --verify-no-changes
+step "build"
+dotnet build Operator.sln --configuration Release --no-restore --nologo
+step "generated files"
+dotnet artifacts/bin/Operator/release/deepspeed-operator.dll generate crd --check
+
+for project in Config.Tests Jobs.Tests Architecture.Tests Engine.Tests Worker.Tests Launcher.Tests Operator.Tests; do
+  step "$project"
+  run_tests "$project"
+done
+
+if [ "${1:-}" != "--fast" ]; then
+  step "Operator.Cluster.Tests"
+  run_tests Operator.Cluster.Tests
+fi
+
+step "done"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" -eq 0 ]

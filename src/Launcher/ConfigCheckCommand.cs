@@ -1,0 +1,70 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using DeepSpeedSharp.Config;
+
+namespace DeepSpeedSharp.Launcher;
+
+/// <summary><c>deepspeed config check</c>: checks a DeepSpeed JSON config without training.</summary>
+internal static class ConfigCheckCommand
+{
+    public static Command Create()
+    {
+        var file = new Argument<string>("FILE") { Description = "The DeepSpeed JSON config." };
+        UsageError.RefuseOptions(file);
+        var worldSize = new Option<int>("--world-size")
+        {
+            Description = "Number of ranks to check the batch sizes for.",
+            HelpName = "N",
+            Required = true,
+            CustomParser = ReadWorldSize,
+        };
+        var json = new Option<bool>("--json") { Description = "Print the report as JSON." };
+        var command = new Command("check", "Check a config and show it with every default and derived value filled in.")
+        {
+            file, worldSize, json,
+        };
+        command.SetAction(parsed => Check(parsed.GetValue(file)!, parsed.GetValue(worldSize), parsed.GetValue(json)));
+        return command;
+    }
+
+    private static int ReadWorldSize(ArgumentResult result)
+    {
+        string text = result.Tokens[0].Value;
+        if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int worldSize) && worldSize > 0)
+        {
+            return worldSize;
+        }
+
+        result.AddError($"--world-size {text} is not a number of ranks; use a whole number of at least 1");
+        return 0;
+    }
+
+    private static int Check(string file, int worldSize, bool json)
+    {
+        ConfigReport report = Read(file, worldSize);
+        if (json)
+        {
+            Console.Out.WriteLine(report.ToJson());
+        }
+        else
+        {
+            ConfigText.Write(report, file, worldSize, report.IsValid ? Console.Out : Console.Error);
+        }
+
+        return report.IsValid ? ExitCodes.Done : ExitCodes.Configuration;
+    }
+
+    private static ConfigReport Read(string file, int worldSize)
+    {
+        try
+        {
+            return ConfigReport.For(File.ReadAllText(file), worldSize);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return new ConfigReport(null, null, [new ConfigError("$", $"the file cannot be read: {e.Message}",
+                "give the path of a DeepSpeed JSON config")]);
+        }
+    }
+}

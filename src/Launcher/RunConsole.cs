@@ -1,0 +1,53 @@
+namespace DeepSpeedSharp.Launcher;
+
+/// <summary>What a run shows: the ranks' lines and the launcher's own, never mixed within a line.</summary>
+/// <param name="output">For the ranks' lines and the run's course.</param>
+/// <param name="error">For failures.</param>
+/// <param name="colours">Whether each node's prefix has a colour.</param>
+internal sealed class RunConsole(TextWriter output, TextWriter error, bool colours)
+{
+    // Cyan, yellow, green, magenta, blue, red.
+    private static readonly int[] Palette = [36, 33, 32, 35, 34, 31];
+    private readonly Lock _line = new();
+
+    /// <summary>The console of this process; plain when it is no terminal or NO_COLOR is set (no-color.org).</summary>
+    public static RunConsole OfProcess() => new(Console.Out, Console.Error,
+        !Console.IsOutputRedirected && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")));
+
+    /// <summary>Shows a line of a node.</summary>
+    public void Relay(LaunchNode node, string line)
+    {
+        string prefix = $"[{node.Label}]";
+        Write(output, colours ? $"\e[{Palette[node.Index % Palette.Length]}m{prefix}\e[0m {line}" : $"{prefix} {line}");
+    }
+
+    /// <summary>Shows something the launcher has to say.</summary>
+    public void Say(string text) => Write(output, $"deepspeed: {text}");
+
+    /// <summary>Shows a line as it is.</summary>
+    public void Detail(string line) => Write(output, line);
+
+    /// <summary>Shows a failure and its details.</summary>
+    public void Problem(string text, params IEnumerable<string> details)
+    {
+        lock (_line)
+        {
+            error.WriteLine($"deepspeed: {text}");
+            foreach (string line in details)
+            {
+                error.WriteLine(line);
+            }
+
+            error.Flush();
+        }
+    }
+
+    private void Write(TextWriter writer, string line)
+    {
+        lock (_line)
+        {
+            writer.WriteLine(line);
+            writer.Flush();
+        }
+    }
+}

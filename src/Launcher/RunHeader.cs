@@ -1,0 +1,38 @@
+using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Jobs;
+
+namespace DeepSpeedSharp.Launcher;
+
+/// <summary>What a run says before the ranks do.</summary>
+internal static class RunHeader
+{
+    /// <summary>Writes what starts, and where its files are.</summary>
+    public static void Write(LocalJob job, int attempt, int restarts, LocalPorts ports, RunConsole console)
+    {
+        (int nodes, int slots, int ranks) = (job.Spec.Nodes(), job.Spec.Slots(), job.Spec.WorldSize());
+        string device = job.Spec.Gpus() == 0 ? "CPU" : "GPU";
+        console.Say($"job {job.Manifest.Name}, attempt {attempt}: {nodes} {(nodes == 1 ? "node" : "nodes")} x {slots} "
+            + $"{(slots == 1 ? "slot" : "slots")} = {ranks} {(ranks == 1 ? "rank" : "ranks")} on this machine ({device})");
+        foreach (string note in ports.Notes)
+        {
+            console.Say(note);
+        }
+
+        if (restarts > 0)
+        {
+            return;
+        }
+
+        string config = job.Config is not { } text ? "none; the program brings its own"
+            : $"{RunFolder.Show(job.ConfigFile(attempt))}: {ConfigText.Describe(ConfigReport.For(text, ranks).Batch!)}";
+        foreach (string line in AlignedRows.Format(
+        [
+            ("config", config),
+            ("checkpoints", job.CheckpointFolder is { } folder ? RunFolder.Show(folder) : "none; a restart begins anew"),
+            ("logs", RunFolder.Show(job.Folder.Attempt(attempt))),
+        ]))
+        {
+            console.Detail(line);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using DeepSpeedSharp.Config;
+
+namespace DeepSpeedSharp.Launcher;
+
+/// <summary>Reports a wrong command line.</summary>
+internal static class UsageError
+{
+    /// <summary>Writes every problem and where to find help.</summary>
+    /// <param name="parsed">A command line with problems.</param>
+    /// <param name="error">Where to write.</param>
+    /// <returns>The exit code.</returns>
+    public static int Report(ParseResult parsed, TextWriter error)
+    {
+        // With a word too many, the parser's other complaints only follow from it.
+        IEnumerable<string> problems = parsed.UnmatchedTokens.Count == 0 ? parsed.Errors.Select(e => e.Message)
+            : parsed.UnmatchedTokens.Select(token => Unknown(token, parsed.CommandResult.Command));
+        foreach (string problem in problems)
+        {
+            error.WriteLine($"deepspeed: {problem}");
+        }
+
+        error.WriteLine($"deepspeed: see `{FullName(parsed.CommandResult)} --help`");
+        return ExitCodes.Usage;
+    }
+
+    /// <summary>Refuses a misspelt option where the parser would take it for a file name.</summary>
+    public static void RefuseOptions(Argument<string> file) => file.Validators.Add(result =>
+    {
+        if (result.Tokens.Count == 1 && result.Tokens[0].Value is { Length: > 1 } text && text[0] == '-')
+        {
+            result.AddError(Unknown(text, ((CommandResult)result.Parent!).Command));
+        }
+    });
+
+    private static string Unknown(string token, Command command)
+    {
+        IEnumerable<string> known = [.. command.Subcommands.Select(c => c.Name), .. command.Options.Select(o => o.Name)];
+        string fix = NearestName.Find(token, known) is { } near ? $"did you mean {near}?" : "remove it";
+        return $"there is no {(token.StartsWith('-') ? "option" : "command or argument")} {token}; {fix}";
+    }
+
+    private static string FullName(CommandResult command) =>
+        command.Parent is CommandResult parent ? $"{FullName(parent)} {command.Command.Name}" : "deepspeed";
+}

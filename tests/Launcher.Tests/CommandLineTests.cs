@@ -1,0 +1,95 @@
+using System.Text.Json;
+
+namespace DeepSpeedSharp.Launcher.Tests;
+
+public sealed class CommandLineTests
+{
+    [Theory]
+    [InlineData("there is no option --bad", "run", "job.yaml", "--bad")]
+    [InlineData("there is no option --bad", "run", "--bad")]
+    [InlineData("did you mean --run-dir?", "run", "job.yaml", "--rundir", "x")]
+    [InlineData("did you mean run?", "runn")]
+    [InlineData("--world-size 0 is not a number of ranks", "config", "check", "a.json", "--world-size", "0")]
+    [InlineData("--world-size many is not a number of ranks", "config", "check", "a.json", "--world-size", "many")]
+    [InlineData("--world-size", "config", "check", "a.json")]
+    [InlineData("deepspeed: see `deepspeed run --help`", "run")]
+    [InlineData("see `deepspeed --help`")]
+    public async Task Deepspeed_WrongCommandLine_ExitsWithUsage(string expected, params string[] args)
+    {
+        using var folder = new JobFolder();
+
+        (int exitCode, string text) = await LauncherProcess.RunAsync(folder.Path, args);
+
+        Assert.Equal(64, exitCode);
+        Assert.Contains(expected, text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task ConfigCheck_ValidConfig_PrintsATable()
+    {
+        using var folder = new JobFolder();
+        folder.Write("a.json", """
+            {
+              "train_batch_size": 32, "train_micro_batch_size_per_gpu": 4, "steps_per_print": 10,
+              "optimizer": { "type": "AdamW", "params": { "lr": 3e-4, "weight_decay": 0.01 } },
+              "scheduler": { "type": "WarmupLR", "params": { "warmup_num_steps": 100, "warmup_type": "linear" } }
+            }
+            """);
+
+        (int exitCode, string text) = await LauncherProcess.RunAsync(folder.Path, "config", "check", "a.json", "--world-size", "2");
+
+        Assert.Equal(0, exitCode);
+        Assert.Equal("""
+            a.json is valid for 2 ranks
+              batch      train batch 32 = micro batch 4 x accumulation 4 x 2 ranks
+              optimizer  AdamW: lr 0.0003, betas 0.9 and 0.999, eps 1e-8, weight decay 0.01 (decoupled)
+              schedule   WarmupLR: 0 to 0.0003 in 100 steps, linear
+              clipping   global gradient norm at most 1
+              zero       stage 0, buckets of 500000000 elements
+              precision  fp32
+              progress   every 10 steps
+
+            """, text, ignoreLineEndingDifferences: true);
+    }
+
+    [Fact]
+    public async Task ConfigCheck_BadConfig_ListsEveryProblem()
+    {
+        using var folder = new JobFolder();
+        folder.Write("a.json", """{ "train_batch_size": 30, "train_micro_batch_size_per_gpu": 4, "gradient_cliping": 1 }""");
+
+        (int exitCode, string text) = await LauncherProcess.RunAsync(folder.Path, "config", "check", "a.json", "--world-size", "4");
+
+        Assert.Equal(78, exitCode);
+        Assert.Equal("""
+            a.json has 2 problems, checked for 4 ranks:
+              gradient_cliping
+                there is no such key
+                -> did you mean "gradient_clipping"?
+              train_batch_size
+                30 is not a multiple of 4 (micro batch) x 4 (ranks) = 16
+                -> use 16 or 32, or another number of ranks
+
+            """, text, ignoreLineEndingDifferences: true);
+    }
+
+    [Fact]
+    public async Task ConfigCheck_Json_IsForPrograms()
+    {
+        using var folder = new JobFolder();
+        folder.Write("good.json", """{ "train_batch_size": 8 }""");
+        folder.Write("bad.json", """{ "train_batch_size": 9 }""");
+
+        (int good, string valid) = await LauncherProcess.RunAsync(folder.Path, "config", "check", "good.json", "--world-size", "2", "--json");
+        (int bad, string invalid) = await LauncherProcess.RunAsync(folder.Path, "config", "check", "bad.json", "--world-size", "2", "--json");
+        (int missing, string absent) = await LauncherProcess.RunAsync(folder.Path, "config", "check", "none.json", "--world-size", "2", "--json");
+
+        Assert.Equal((0, 78, 78), (good, bad, missing));
+        Assert.Equal(4, JsonDocument.Parse(valid).RootElement.GetProperty("train_micro_batch_size_per_gpu").GetInt32());
+        Assert.Equal("train_batch_size", FirstError(invalid, "path"));
+        Assert.Contains("the file cannot be read", FirstError(absent, "problem"), StringComparison.Ordinal);
+    }
+
+    private static string FirstError(string json, string property) =>
+        JsonDocument.Parse(json).RootElement.GetProperty("errors")[0].GetProperty(property).GetString()!;
+}

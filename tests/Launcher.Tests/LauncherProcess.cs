@@ -1,0 +1,121 @@
+using System.Diagnostics;
+using System.Text;
+
+namespace DeepSpeedSharp.Launcher.Tests;
+
+/// <summary>The built <c>deepspeed</c> program, running.</summary>
+internal sealed class LauncherProcess : IDisposable
+{
+    private static readonly TimeSpan Longest = TimeSpan.FromSeconds(60);
+    private readonly Process _process;
+    private readonly StringBuilder _text = new();
+    private readonly Task _ended;
+
+    private LauncherProcess(Process process)
+    {
+        _process = process;
+        process.OutputDataReceived += (_, line) => Add(line.Data);
+        process.ErrorDataReceived += (_, line) => Add(line.Data);
+        process.BeginOutputReadLine();
+        process.BeginErrorReadLine();
+        _ended = process.WaitForExitAsync();
+    }
+
+    /// <summary>Everything printed so far.</summary>
+    public string Text
+    {
+        get
+        {
+            lock (_text)
+            {
+                return _text.ToString();
+            }
+        }
+    }
+
+    /// <summary>Starts the program in a folder.</summary>
+    public static LauncherProcess Start(string folder, params string[] args)
+    {
+        // The program as users have it, beside its own files: artifacts/bin/Launcher/{configuration}/.
+        string own = Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory);
+        string program = Path.GetFullPath(Path.Combine(own, "..", "..", "Launcher", Path.GetFileName(own), "deepspeed"));
+        var start = new ProcessStartInfo(program, args)
+        {
+            WorkingDirectory = folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        string[] inherited = ["DSJ_WORKER", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES"];
+        foreach (string name in inherited)
+        {
+            start.Environment.Remove(name);
+        }
+
+        return new LauncherProcess(Process.Start(start)!);
+    }
+
+    /// <summary>Runs the program to its end.</summary>
+    public static async Task<(int ExitCode, string Text)> RunAsync(string folder, params string[] args)
+    {
+        using LauncherProcess launcher = Start(folder, args);
+        return (await launcher.ExitAsync(), launcher.Text);
+    }
+
+    /// <summary>Waits for the end and for all output.</summary>
+    public async Task<int> ExitAsync()
+    {
+        await WithinAsync(_ended, "the end of the launcher");
+        return _process.ExitCode;
+    }
+
+    /// <summary>Waits until a text was printed.</summary>
+    public async Task PrintsAsync(string text) =>
+        await UntilAsync(() => Text.Contains(text, StringComparison.Ordinal), $"\"{text}\"");
+
+    /// <summary>Waits for a condition.</summary>
+    public async Task UntilAsync(Func<bool> condition, string what)
+    {
+        long begin = Stopwatch.GetTimestamp();
+        while (!condition())
+        {
+            Assert.True(Stopwatch.GetElapsedTime(begin) < Longest, $"waited {Longest.TotalSeconds} s for {what}; got:\n{Text}");
+            await Task.Delay(20, TestContext.Current.CancellationToken);
+        }
+    }
+
+    public void Send(int signal) => Assert.Equal(0, Libc.Send(_process.Id, signal));
+
+    /// <summary>The text after a marker on its line, for example a process id that a worker printed.</summary>
+    public string After(string marker) =>
+        Text.Split('\n').Single(line => line.Contains(marker, StringComparison.Ordinal)).Split(marker)[1].Trim();
+
+    public void Dispose()
+    {
+        if (!_process.HasExited)
+        {
+            _process.Kill(entireProcessTree: true);
+        }
+
+        _process.Dispose();
+    }
+
+    private void Add(string? line)
+    {
+        lock (_text)
+        {
+            _text.Append(line is null ? "" : line + "\n");
+        }
+    }
+
+    private async Task WithinAsync(Task task, string what)
+    {
+        try
+        {
+            await task.WaitAsync(Longest, TestContext.Current.CancellationToken);
+        }
+        catch (TimeoutException)
+        {
+            Assert.Fail($"waited {Longest.TotalSeconds} s for {what}; got:\n{Text}");
+        }
+    }
+}
