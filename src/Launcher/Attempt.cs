@@ -41,7 +41,8 @@ internal sealed class Attempt(IReadOnlyList<NodeProcess> nodes, TimeSpan grace, 
         await EndAsync();
         foreach (NodeProcess node in running.Where(n => n.HasFailed && n.Exit.Result != ExitCodes.Terminated))
         {
-            console.Problem($"{node.Node.FullName} ended with {ExitCodeText.Describe(node.Exit.Result)} while stopping");
+            string code = ExitCodeText.Describe(node.Exit.Result);
+            console.Problem($"{node.Node.FullName} ended with {code} while stopping");
         }
 
         return new AttemptEnd(null, IsStopped: true);
@@ -74,7 +75,8 @@ internal sealed class Attempt(IReadOnlyList<NodeProcess> nodes, TimeSpan grace, 
     private async Task<NodeProcess> CauseAsync(NodeProcess first)
     {
         Task settled = Task.Delay(Settle);
-        while (!settled.IsCompleted && !stop.IsRequested && Failures().All(IsConsequence) && Running() is { Count: > 0 } running)
+        while (!settled.IsCompleted && !stop.IsRequested
+            && Failures().All(IsConsequence) && Running() is { Count: > 0 } running)
         {
             await Task.WhenAny([settled, stop.Requested, .. running.Select(node => node.Exit)]);
         }
@@ -128,5 +130,10 @@ internal sealed class Attempt(IReadOnlyList<NodeProcess> nodes, TimeSpan grace, 
         }
     }
 
-    private static string Names(IEnumerable<NodeProcess> some) => string.Join(", ", some.Select(node => node.Node.Label));
+    private static string Names(List<NodeProcess> some)
+    {
+        const int Most = 8;
+        string names = string.Join(", ", some.Take(Most).Select(node => node.Node.Label));
+        return some.Count > Most ? $"{names} and {some.Count - Most} more" : names;
+    }
 }

@@ -13,7 +13,7 @@ internal static class ConfigText
     /// <param name="writer">Where to write.</param>
     public static void Write(ConfigReport report, string file, int worldSize, TextWriter writer)
     {
-        string ranks = worldSize == 1 ? "1 rank" : $"{worldSize} ranks";
+        string ranks = Ranks(worldSize);
         if (report is { Config: { } config, Batch: { } batch })
         {
             writer.WriteLine($"{file} is valid for {ranks}");
@@ -36,8 +36,11 @@ internal static class ConfigText
     }
 
     /// <summary>The batch sizes in one line.</summary>
-    public static string Describe(BatchPlan batch) => Text(
-        $"train batch {batch.TrainBatchSize} = micro batch {batch.MicroBatchSize} x accumulation {batch.GradientAccumulationSteps} x {batch.WorldSize} {(batch.WorldSize == 1 ? "rank" : "ranks")}");
+    public static string Describe(BatchPlan batch) =>
+        Text($"train batch {batch.TrainBatchSize} = micro batch {batch.MicroBatchSize} x ")
+        + Text($"accumulation {batch.GradientAccumulationSteps} x {Ranks(batch.WorldSize)}");
+
+    private static string Ranks(int worldSize) => worldSize == 1 ? "1 rank" : $"{worldSize} ranks";
 
     private static IEnumerable<(string, string?)> Rows(DeepSpeedConfig config, BatchPlan batch)
     {
@@ -61,7 +64,8 @@ internal static class ConfigText
 
         AdamConfig p = optimizer.Params;
         string decay = p.WeightDecay == 0 ? "" : p.AdamWMode ? " (decoupled)" : " (L2)";
-        return Text($"{optimizer.Type}: lr {Scientific(p.LearningRate)}, betas {p.Betas[0]} and {p.Betas[1]}, eps {Scientific(p.Epsilon)}, ")
+        return Text($"{optimizer.Type}: lr {Scientific(p.LearningRate)}, betas {p.Betas[0]} and {p.Betas[1]}, ")
+            + Text($"eps {Scientific(p.Epsilon)}, ")
             + Text($"weight decay {p.WeightDecay}{decay}{(p.BiasCorrection ? "" : ", no bias correction")}");
     }
 
@@ -73,9 +77,9 @@ internal static class ConfigText
         }
 
         WarmupConfig p = schedule.Params;
-        double? top = p.MaxLearningRate ?? optimizer?.Params.LearningRate;
-        return Text($"{schedule.Type}: {Scientific(p.MinLearningRate)} to {(top is null ? "the optimizer's rate" : Scientific(top.Value))} ")
-            + Text($"in {p.Steps} steps, {p.Type}");
+        string top = (p.MaxLearningRate ?? optimizer?.Params.LearningRate) is { } rate
+            ? Scientific(rate) : "the optimizer's rate";
+        return Text($"{schedule.Type}: {Scientific(p.MinLearningRate)} to {top} in {p.Steps} steps, {p.Type}");
     }
 
     // 1e-8 as in the config, not .NET's 1E-08.

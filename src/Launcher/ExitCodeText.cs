@@ -8,7 +8,8 @@ internal static class ExitCodeText
     private const int SignalBase = 128;
 
     /// <summary>The code with its meaning where it has one.</summary>
-    public static string Describe(int code) => Meaning(code) is { } meaning ? $"exit code {code} ({meaning})" : $"exit code {code}";
+    public static string Describe(int code) =>
+        Meaning(code) is { } meaning ? $"exit code {code} ({meaning})" : $"exit code {code}";
 
     private static string? Meaning(int code) => code switch
     {

@@ -31,7 +31,8 @@ internal sealed class JobRun(LocalJob job, RunConsole console)
             int exitCode = await failed.Exit;
             if (stop.IsRequested || !await MayRestartAsync(exitCode, restarts, stop))
             {
-                RunSummary.Write(job, number, restarts, $"failed: {failed.Node.FullName}, {ExitCodeText.Describe(exitCode)}", console);
+                string state = $"failed: {failed.Node.FullName}, {ExitCodeText.Describe(exitCode)}";
+                RunSummary.Write(job, number, restarts, state, console);
                 return exitCode;
             }
         }

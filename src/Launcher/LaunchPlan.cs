@@ -30,7 +30,8 @@ internal sealed record LaunchPlan(JobPlan Job, IReadOnlyList<LaunchNode> Nodes)
         {
             if (variables[i].ValueFrom is not null)
             {
-                errors.Add($"spec.env[{i}].valueFrom", $"{variables[i].Name} takes its value from the cluster, and there is none",
+                errors.Add($"spec.env[{i}].valueFrom",
+                    $"{variables[i].Name} takes its value from the cluster, and there is none",
                     "give a value for runs on this machine; valueFrom works only on a cluster");
             }
         }

@@ -33,7 +33,7 @@ internal static partial class Libc
     /// <summary>Whether this user may execute a file.</summary>
     public static bool CanExecute(string path) => Access(path, ExecuteAccess) == 0;
 
-    /// <summary>Gives a signal its default action again; an ignored one would stay ignored in the next program.</summary>
+    /// <summary>Gives a signal its default action again; if ignored, it would stay so in the next program.</summary>
     public static void ResetSignal(int signal) => Handle(signal, 0);
 
     [LibraryImport("libc", EntryPoint = "access", StringMarshalling = StringMarshalling.Utf8)]

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace DeepSpeedSharp.Launcher;
 
-/// <summary>Takes in what a node prints: all of it to its log, line by line to the console, the last lines to memory.</summary>
+/// <summary>What a node prints: all of it goes to its log, each line to the console, the last lines to memory.</summary>
 internal sealed class NodeOutput : IDisposable
 {
     /// <summary>Number of lines kept for the report of a failure.</summary>

@@ -84,7 +84,7 @@ internal sealed class NodeProcess
         }
         catch (TimeoutException)
         {
-            _console.Problem($"{Node.FullName} ended, but its output was not closed for {EndOfOutput.TotalSeconds:0} s; "
+            _console.Problem($"{Node.FullName} ended, but its output stayed open for {EndOfOutput.TotalSeconds:0} s; "
                 + "a process that left its session may still run");
         }
 

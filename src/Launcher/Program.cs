@@ -36,6 +36,6 @@ catch (ConfigException e)
 }
 catch (Exception e)
 {
-    await Console.Error.WriteLineAsync($"deepspeed: an error of this program; please report it:{Environment.NewLine}{e}");
+    await Console.Error.WriteLineAsync($"deepspeed: a defect of this program; please report it:{Environment.NewLine}{e}");
     return ExitCodes.Internal;
 }

@@ -19,7 +19,8 @@ internal static class RunCommand
         };
         var worker = new Option<string?>("--worker")
         {
-            Description = $"The worker's program. Default: ${WorkerProgram.Variable}, else {WorkerProgram.Name} beside this program.",
+            Description = "The worker's program. "
+                + $"Default: ${WorkerProgram.Variable}, else {WorkerProgram.Name} beside this program.",
             HelpName = "PATH",
         };
         var dryRun = new Option<bool>("--dry-run") { Description = "Print what would be started, and start nothing." };

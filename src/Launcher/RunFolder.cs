@@ -20,7 +20,8 @@ internal sealed class RunFolder(string root, string job)
     private string UidFile => Path.Combine(Job, "uid");
 
     /// <summary>Folder of one attempt.</summary>
-    public string Attempt(int number) => Path.Combine(Job, string.Create(CultureInfo.InvariantCulture, $"{AttemptPrefix}{number}"));
+    public string Attempt(int number) =>
+        Path.Combine(Job, string.Create(CultureInfo.InvariantCulture, $"{AttemptPrefix}{number}"));
 
     /// <summary>Folder that stands in for a PersistentVolumeClaim.</summary>
     public string Volume(string claim) => Path.Combine(_root, "volumes", claim);
@@ -31,7 +32,7 @@ internal sealed class RunFolder(string root, string job)
     /// <summary>Number of the last attempt; 0 when there was none.</summary>
     public int LastAttempt() => !Directory.Exists(Job) ? 0 : Directory.EnumerateDirectories(Job, AttemptPrefix + "*")
         .Select(folder => Path.GetFileName(folder)[AttemptPrefix.Length..])
-        .Select(text => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : 0)
+        .Select(text => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int n) ? n : 0)
         .DefaultIfEmpty(0).Max();
 
     /// <summary>Identity of the job in this folder; null before its first run.</summary>
@@ -65,7 +66,8 @@ internal sealed class RunFolder(string root, string job)
     {
         try
         {
-            return new FileStream(Path.Combine(Job, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            string file = Path.Combine(Job, "lock");
+            return new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

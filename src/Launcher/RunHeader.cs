@@ -11,8 +11,8 @@ internal static class RunHeader
     {
         (int nodes, int slots, int ranks) = (job.Spec.Nodes(), job.Spec.Slots(), job.Spec.WorldSize());
         string device = job.Spec.Gpus() == 0 ? "CPU" : "GPU";
-        console.Say($"job {job.Manifest.Name}, attempt {attempt}: {nodes} {(nodes == 1 ? "node" : "nodes")} x {slots} "
-            + $"{(slots == 1 ? "slot" : "slots")} = {ranks} {(ranks == 1 ? "rank" : "ranks")} on this machine ({device})");
+        console.Say($"job {job.Manifest.Name}, attempt {attempt}: {Count(nodes, "node")} x {Count(slots, "slot")} "
+            + $"= {Count(ranks, "rank")} on this machine ({device})");
         foreach (string note in ports.Notes)
         {
             console.Say(note);
@@ -28,11 +28,13 @@ internal static class RunHeader
         foreach (string line in AlignedRows.Format(
         [
             ("config", config),
-            ("checkpoints", job.CheckpointFolder is { } folder ? RunFolder.Show(folder) : "none; a restart begins anew"),
+            ("checkpoints", job.CheckpointFolder is { } kept ? RunFolder.Show(kept) : "none; a restart begins anew"),
             ("logs", RunFolder.Show(job.Folder.Attempt(attempt))),
         ]))
         {
             console.Detail(line);
         }
     }
+
+    private static string Count(int count, string thing) => count == 1 ? $"1 {thing}" : $"{count} {thing}s";
 }

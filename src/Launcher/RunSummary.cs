@@ -58,7 +58,8 @@ internal static class RunSummary
     }
 
     private static double? Number(JsonElement row, string name) =>
-        row.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.Number ? value.GetDouble() : null;
+        row.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.Number
+            ? value.GetDouble() : null;
 
     private static string Tail(string path)
     {

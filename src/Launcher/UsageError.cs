@@ -36,7 +36,7 @@ internal static class UsageError
 
     private static string Unknown(string token, Command command)
     {
-        IEnumerable<string> known = [.. command.Subcommands.Select(c => c.Name), .. command.Options.Select(o => o.Name)];
+        IEnumerable<string> known = command.Subcommands.Select(c => c.Name).Concat(command.Options.Select(o => o.Name));
         string fix = NearestName.Find(token, known) is { } near ? $"did you mean {near}?" : "remove it";
         return $"there is no {(token.StartsWith('-') ? "option" : "command or argument")} {token}; {fix}";
     }

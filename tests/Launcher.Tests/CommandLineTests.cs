@@ -36,7 +36,7 @@ public sealed class CommandLineTests
             }
             """);
 
-        (int exitCode, string text) = await LauncherProcess.RunAsync(folder.Path, "config", "check", "a.json", "--world-size", "2");
+        (int exitCode, string text) = await CheckAsync(folder, "a.json", 2);
 
         Assert.Equal(0, exitCode);
         Assert.Equal("""
@@ -58,7 +58,7 @@ public sealed class CommandLineTests
         using var folder = new JobFolder();
         folder.Write("a.json", """{ "train_batch_size": 30, "train_micro_batch_size_per_gpu": 4, "gradient_cliping": 1 }""");
 
-        (int exitCode, string text) = await LauncherProcess.RunAsync(folder.Path, "config", "check", "a.json", "--world-size", "4");
+        (int exitCode, string text) = await CheckAsync(folder, "a.json", 4);
 
         Assert.Equal(78, exitCode);
         Assert.Equal("""
@@ -80,15 +80,19 @@ public sealed class CommandLineTests
         folder.Write("good.json", """{ "train_batch_size": 8 }""");
         folder.Write("bad.json", """{ "train_batch_size": 9 }""");
 
-        (int good, string valid) = await LauncherProcess.RunAsync(folder.Path, "config", "check", "good.json", "--world-size", "2", "--json");
-        (int bad, string invalid) = await LauncherProcess.RunAsync(folder.Path, "config", "check", "bad.json", "--world-size", "2", "--json");
-        (int missing, string absent) = await LauncherProcess.RunAsync(folder.Path, "config", "check", "none.json", "--world-size", "2", "--json");
+        (int good, string valid) = await CheckAsync(folder, "good.json", 2, "--json");
+        (int bad, string invalid) = await CheckAsync(folder, "bad.json", 2, "--json");
+        (int missing, string absent) = await CheckAsync(folder, "none.json", 2, "--json");
 
         Assert.Equal((0, 78, 78), (good, bad, missing));
         Assert.Equal(4, JsonDocument.Parse(valid).RootElement.GetProperty("train_micro_batch_size_per_gpu").GetInt32());
         Assert.Equal("train_batch_size", FirstError(invalid, "path"));
         Assert.Contains("the file cannot be read", FirstError(absent, "problem"), StringComparison.Ordinal);
     }
+
+    private static Task<(int ExitCode, string Text)> CheckAsync(
+        JobFolder folder, string file, int worldSize, params string[] options) =>
+        LauncherProcess.RunAsync(folder.Path, ["config", "check", file, "--world-size", $"{worldSize}", .. options]);
 
     private static string FirstError(string json, string property) =>
         JsonDocument.Parse(json).RootElement.GetProperty("errors")[0].GetProperty(property).GetString()!;

@@ -124,7 +124,8 @@ public sealed class FailureTests
     {
         using var job = new JobFolder();
         job.WithJob("true");
-        job.Write(JobFolder.Manifest, job.Read(JobFolder.Manifest).Replace("\"sh\"", "\"no-such-shell\"", StringComparison.Ordinal));
+        string manifest = job.Read(JobFolder.Manifest);
+        job.Write(JobFolder.Manifest, manifest.Replace("\"sh\"", "\"no-such-shell\"", StringComparison.Ordinal));
 
         (int exitCode, string text) = await job.RunAsync();
 
@@ -136,11 +137,13 @@ public sealed class FailureTests
     public async Task Run_MissingWorker_SaysSo()
     {
         using var job = new JobFolder();
-        job.Write(JobFolder.Manifest, "{apiVersion: deepspeedsharp.dev/v1alpha1, kind: DeepSpeedJob, metadata: {name: tiny}, spec: {}}");
+        job.Write(JobFolder.Manifest,
+            "{apiVersion: deepspeedsharp.dev/v1alpha1, kind: DeepSpeedJob, metadata: {name: tiny}, spec: {}}");
 
         (int exitCode, string text) = await job.RunAsync("--worker", "nowhere/worker");
 
         Assert.Equal(78, exitCode);
-        Assert.Contains($"--worker: there is no file {job.Of("nowhere", "worker")}; correct the path", text, StringComparison.Ordinal);
+        string expected = $"--worker: there is no file {job.Of("nowhere", "worker")}; correct the path";
+        Assert.Contains(expected, text, StringComparison.Ordinal);
     }
 }
