@@ -54,7 +54,7 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             model, config, data, group, device, options.Shuffle ? options.Seed : null);
         using (_engine = engine)
         {
-            manual_seed(options.Seed + environment.Rank!.Value); // dropout differs between ranks
+            Seed(options.Seed + environment.Rank!.Value, device); // dropout differs between ranks
             model.train();
             string? resumed = Resume(engine);
             using var report = new RunReport(options, config, environment, engine, length, _clock);
@@ -142,6 +142,11 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
     private void Stop(PosixSignalContext context)
     {
         context.Cancel = true;
+        if (_stopping && context.Signal == PosixSignal.SIGTERM)
+        {
+            return; // SIGTERM may come from several sides; whoever cannot wait for the checkpoint sends SIGKILL
+        }
+
         if (_stopping || _engine is null)
         {
             Console.Error.WriteLine($"rank {environment.Rank}: ended by {context.Signal}"
@@ -153,6 +158,16 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         Console.Error.WriteLine($"rank {environment.Rank}: {context.Signal}: stopping after this step"
             + (options.CheckpointDirectory is null ? "" : ", with a checkpoint"));
         _engine.RequestStop();
+    }
+
+    // torch.manual_seed leaves the GPU's numbers alone.
+    private static void Seed(long seed, Device device)
+    {
+        manual_seed(seed);
+        if (device.type == DeviceType.CUDA)
+        {
+            cuda.manual_seed_all(seed);
+        }
     }
 
     private static string Describe(Device device) => $"{device} with {TorchRuntime.Description}";

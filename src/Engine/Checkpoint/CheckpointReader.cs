@@ -34,7 +34,7 @@ internal static class CheckpointReader
         group.Broadcast(parameters.Values, 0, "parameters of a checkpoint");
         group.Broadcast(optimizer.FirstMoment, 0, "first moments of a checkpoint");
         group.Broadcast(optimizer.SecondMoment, 0, "second moments of a checkpoint");
-        RestoreRandomState(folder, found.Manifest!, group);
+        RestoreRandomState(folder, found.Manifest!, group, parameters);
         return (folder, found.Manifest!.State);
     }
 
@@ -120,14 +120,14 @@ internal static class CheckpointReader
     }
 
     // With another number of ranks there is nothing to restore: each rank keeps its freshly seeded numbers.
-    private static void RestoreRandomState(string folder, CheckpointManifest manifest, ProcessGroup group)
+    private static void RestoreRandomState(
+        string folder, CheckpointManifest manifest, ProcessGroup group, FlatParameters parameters)
     {
         string path = Path.Combine(folder, CheckpointManifest.RankFileName(group.Rank));
         if (manifest.WorldSize == group.WorldSize && File.Exists(path))
         {
             using var reader = new SafetensorsReader(path);
-            using Tensor state = reader.Read("random.cpu");
-            RandomState.Set(state);
+            RandomState.Set(reader, parameters.Values.device);
         }
     }
 }

@@ -75,7 +75,7 @@ internal static class CheckpointWriter
         var files = new List<CheckpointFile>
         {
             SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.RankFileName(rank)),
-                [("random.cpu", RandomState.Get())]),
+                RandomState.Get(parameters.Values.device)),
         };
         if (rank == 0)
         {
