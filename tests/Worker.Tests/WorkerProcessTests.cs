@@ -127,13 +127,25 @@ public sealed class WorkerProcessTests : IDisposable
     [Fact]
     public void Train_EarlierAttempt_MayNotWriteAfterALaterOneBegan()
     {
-        using RunningWorker later = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 2 --checkpoint-dir {Checkpoints}", ("DSJ_ATTEMPT", "5"));
+        using RunningWorker later = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 2 --checkpoint-dir {Checkpoints}", ("DSJ_ATTEMPT", "5"), ("DSJ_JOB_UID", "a"));
         Assert.Equal(0, later.Wait());
 
-        using RunningWorker earlier = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 4 --checkpoint-dir {Checkpoints}", ("DSJ_ATTEMPT", "4"));
+        using RunningWorker earlier = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 4 --checkpoint-dir {Checkpoints}", ("DSJ_ATTEMPT", "4"), ("DSJ_JOB_UID", "a"));
 
         Assert.Equal(65, earlier.Wait());
-        Assert.Contains("attempt 5 of this job has begun", earlier.Output, StringComparison.Ordinal);
+        Assert.Contains("attempt 5 of job a has begun", earlier.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Train_JobAppliedAgainUnderTheSameName_GoesOnFromItsCheckpoint()
+    {
+        using RunningWorker deleted = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 2 --checkpoint-dir {Checkpoints}", ("DSJ_ATTEMPT", "5"), ("DSJ_JOB_UID", "a"));
+        Assert.Equal(0, deleted.Wait());
+
+        using RunningWorker again = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 4 --checkpoint-dir {Checkpoints}", ("DSJ_ATTEMPT", "1"), ("DSJ_JOB_UID", "b"));
+
+        Assert.Equal(0, again.Wait());
+        Assert.Contains("resuming after step 2", again.Output, StringComparison.Ordinal);
     }
 
     [Theory]
