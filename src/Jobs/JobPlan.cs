@@ -74,14 +74,14 @@ public sealed record JobPlan(
             MasterAddress = master,
             MasterPort = placement.MasterPort,
         };
-        KeyValuePair<string, string>[] job = [.. JobVariables(identity, placement, index)];
+        KeyValuePair<string, string>[] job = [.. JobVariables(spec, identity, placement, index)];
         return new NodePlan(index, placement.HostName(index), [.. place.ToVariables(), .. job],
             [.. Enumerable.Range(0, slots).Select(place.ForSlot).Select(p =>
                 new RankPlan(p.Rank!.Value, p.LocalRank!.Value, [.. p.ToVariables(), .. job]))]);
     }
 
     private static IEnumerable<KeyValuePair<string, string>> JobVariables(
-        JobIdentity identity, JobPlacement placement, int index)
+        DeepSpeedJobSpec spec, JobIdentity identity, JobPlacement placement, int index)
     {
         yield return new("DSJ_JOB_NAME", identity.Name);
         yield return new("DSJ_NAMESPACE", identity.Namespace);
@@ -101,6 +101,7 @@ public sealed record JobPlan(
         }
 
         yield return new("DSJ_METRICS_PORT", Text(placement.MetricsPort(index)));
+        yield return new("DSJ_METRICS_PATH", spec.MetricsPath());
     }
 
     private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);

@@ -52,7 +52,7 @@ internal static class ConfigText
         yield return ("zero", Text($"stage {config.Zero.Stage}, buckets of {config.Zero.ReduceBucketSize} elements"));
         yield return ("precision", "fp32");
         yield return ("progress", config.StepsPerPrint is { } steps
-            ? steps == 1 ? "every step" : Text($"every {steps} steps") : "not printed");
+            ? steps == 1 ? "every step" : Text($"every {steps} steps") : "about every two seconds");
     }
 
     private static string Describe(OptimizerConfig? optimizer)

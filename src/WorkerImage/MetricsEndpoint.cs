@@ -38,8 +38,9 @@ internal sealed class MetricsEndpoint : IDisposable
 
     /// <summary>Listens; a port that is taken is only a warning, since training matters more.</summary>
     /// <param name="port">TCP port.</param>
+    /// <param name="path">Path of the metrics.</param>
     /// <param name="loopbackOnly">Whether only this machine may ask.</param>
-    public void Start(int port, bool loopbackOnly)
+    public void Start(int port, string path, bool loopbackOnly)
     {
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
@@ -57,7 +58,7 @@ internal sealed class MetricsEndpoint : IDisposable
         _server = builder.Build();
         _server.MapGet("/healthz", () => "ok\n");
         _server.MapGet("/progress", () => Results.Text(JsonSerializer.Serialize(Progress), "application/json"));
-        _server.MapGet("/metrics", async context =>
+        _server.MapGet(path, async context =>
         {
             context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
             await _registry.CollectAndExportAsTextAsync(context.Response.Body, context.RequestAborted);

@@ -62,6 +62,7 @@ internal static class TrainCommand
             SaveTotalLimit = r.GetValue(limit),
             MetricsFile = r.GetValue(metrics),
             MetricsPort = r.GetValue(port) ?? (int.TryParse(Variable("DSJ_METRICS_PORT"), out int p) ? p : null),
+            MetricsPath = Variable("DSJ_METRICS_PATH") ?? "/metrics",
         }));
         return command;
     }

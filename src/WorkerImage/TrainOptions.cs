@@ -21,4 +21,5 @@ internal sealed record TrainOptions
     public int? SaveTotalLimit { get; init; }
     public string? MetricsFile { get; init; }
     public int? MetricsPort { get; init; }
+    public string MetricsPath { get; init; } = "/metrics";
 }

@@ -83,11 +83,11 @@ public sealed class WorkerProcessTests : IDisposable
     public async Task Endpoints_WhileTraining_ServeMetricsProgressAndHealth()
     {
         int port = RunningWorker.FreePort();
-        using RunningWorker worker = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 1000000 --metrics-port {port} --checkpoint-dir {Checkpoints} --save-steps 5", ("DSJ_ATTEMPT", "3"));
+        using RunningWorker worker = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 1000000 --metrics-port {port} --checkpoint-dir {Checkpoints} --save-steps 5", ("DSJ_ATTEMPT", "3"), ("DSJ_METRICS_PATH", "/own/metrics"));
         Poll.Until(() => worker.Output.Contains("saved ", StringComparison.Ordinal), "the first checkpoint", () => worker.Output);
         using var client = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
 
-        string metrics = await client.GetStringAsync("/metrics", TestContext.Current.CancellationToken);
+        string metrics = await client.GetStringAsync("/own/metrics", TestContext.Current.CancellationToken);
         JsonElement progress = await client.GetFromJsonAsync<JsonElement>("/progress", TestContext.Current.CancellationToken);
         string health = await client.GetStringAsync("/healthz", TestContext.Current.CancellationToken);
 
