@@ -1,0 +1,233 @@
+using System.ComponentModel;
+using DeepSpeedSharp.Jobs;
+
+namespace DeepSpeedSharp.Operator.Api.V1Alpha1;
+
+/// <summary>What the operator did and saw. Attempt and the two counters decide everything that follows.</summary>
+/// <remarks>Strings where other programs might use an enum: an unknown word must not make an object unreadable.</remarks>
+public sealed record DeepSpeedJobStatus
+{
+    /// <summary>Generation of the spec that this status speaks of.</summary>
+    [Description("Generation of the spec that this status speaks of.")]
+    public long? ObservedGeneration { get; init; }
+
+    /// <summary>One-word summary, derived from the conditions.</summary>
+    [Description("One-word summary: Pending, Suspended, Scheduling, Starting, Running, Restarting, Complete or Failed. Conditions say more.")]
+    public string? Phase { get; init; }
+
+    /// <summary>What the job waits for, or why it failed: the message of the condition that matters most.</summary>
+    [Description("What the job waits for, or why it failed: the message of the condition that matters most now.")]
+    public string? Message { get; init; }
+
+    /// <summary>Number of the current start of all pods, from 1; part of their names.</summary>
+    [Description("Number of the current start of all pods, from 1; part of their names.")]
+    public int Attempt { get; init; }
+
+    /// <summary>Last attempt all of whose pods were created; from then on a missing pod is a lost one.</summary>
+    [Description("Last attempt all of whose pods were created; from then on a missing pod is a lost one.")]
+    public int CreatedAttempt { get; init; }
+
+    /// <summary>Restarts that count towards spec.restart.maxRestarts.</summary>
+    [Description("Restarts that count towards spec.restart.maxRestarts.")]
+    public int Restarts { get; init; }
+
+    /// <summary>Restarts that do not count: pods were deleted, evicted or lost with their machine.</summary>
+    [Description("Restarts that do not count: pods were deleted, evicted or lost with their machine.")]
+    public int Disruptions { get; init; }
+
+    /// <summary>Counted failures without half an hour of training between them; sets the wait before a restart.</summary>
+    [Description("Counted failures without half an hour of training between them; sets the wait before the next start.")]
+    public int ConsecutiveFailures { get; init; }
+
+    /// <summary>Earliest time of the next start, while a restart waits.</summary>
+    [Description("Earliest time of the next start, while a restart waits.")]
+    public DateTimeOffset? NextStartTime { get; init; }
+
+    /// <summary>Hash of the part of the spec that the current attempt was made from.</summary>
+    [Description("Hash of the part of the spec that the current attempt was made from.")]
+    public string? SpecHash { get; init; }
+
+    /// <summary>Numbers of pods of the current attempt.</summary>
+    [Description("Numbers of pods of the current attempt.")]
+    public NodeCounts? Nodes { get; init; }
+
+    /// <summary>Ready and finished pods of those wanted, for the printer column.</summary>
+    [Description("Ready or succeeded pods, and pods wanted.")]
+    public string? NodesText { get; init; }
+
+    /// <summary>Number of ranks.</summary>
+    [Description("Number of ranks.")]
+    public int? WorldSize { get; init; }
+
+    /// <summary>Host and port of rank 0.</summary>
+    [Description("Host and port of rank 0.")]
+    public string? MasterAddress { get; init; }
+
+    /// <summary>When the first attempt began.</summary>
+    [Description("When the first attempt began.")]
+    public DateTimeOffset? StartTime { get; init; }
+
+    /// <summary>When the current attempt began; none while suspended.</summary>
+    [Description("When the current attempt began; none while suspended.")]
+    public DateTimeOffset? LastStartTime { get; init; }
+
+    /// <summary>When the job completed or failed.</summary>
+    [Description("When the job completed or failed.")]
+    public DateTimeOffset? CompletionTime { get; init; }
+
+    /// <summary>Nodes that succeeded in the current attempt, as ranges.</summary>
+    [Description("Nodes that succeeded in the current attempt, as ranges such as 0-3,7.")]
+    public string? SucceededNodes { get; init; }
+
+    /// <summary>Where training stands.</summary>
+    [Description("Where training stands.")]
+    public JobProgress? Progress { get; init; }
+
+    /// <summary>The latest failures, newest first.</summary>
+    [Description("The latest failures, newest first.")]
+    [MaxItems(5)]
+    public IReadOnlyList<JobFailure>? LastFailures { get; init; }
+
+    /// <summary>The state in the usual Kubernetes form.</summary>
+    [Description("Scheduled, Running, Restarting, Suspended, Stalled, Complete and Failed, each with reason and message.")]
+    [ListMapKey("type")]
+    [MaxItems(16)]
+    public IReadOnlyList<JobCondition>? Conditions { get; init; }
+}
+
+/// <summary>Numbers of pods of the current attempt.</summary>
+public sealed record NodeCounts
+{
+    /// <summary>Pods wanted.</summary>
+    [Description("Pods wanted.")]
+    public int Desired { get; init; }
+
+    /// <summary>Pods that exist.</summary>
+    [Description("Pods that exist.")]
+    public int Created { get; init; }
+
+    /// <summary>Pods that have a machine.</summary>
+    [Description("Pods that have a machine.")]
+    public int Scheduled { get; init; }
+
+    /// <summary>Pods whose program runs.</summary>
+    [Description("Pods whose program runs.")]
+    public int Ready { get; init; }
+
+    /// <summary>Pods whose program ended well.</summary>
+    [Description("Pods whose program ended well.")]
+    public int Succeeded { get; init; }
+
+    /// <summary>Pods whose program failed.</summary>
+    [Description("Pods whose program failed.")]
+    public int Failed { get; init; }
+}
+
+/// <summary>Where training stands, as rank 0 reports it.</summary>
+public sealed record JobProgress
+{
+    /// <summary>Optimizer steps done.</summary>
+    [Description("Optimizer steps done.")]
+    public long? Step { get; init; }
+
+    /// <summary>Optimizer steps of the whole run.</summary>
+    [Description("Optimizer steps of the whole run.")]
+    public long? TotalSteps { get; init; }
+
+    /// <summary>Share of the steps that is done.</summary>
+    [Description("Share of the steps that is done, 0 to 100.")]
+    [Range(0, 100)]
+    public int? Percent { get; init; }
+
+    /// <summary>Time left at the current speed.</summary>
+    [Description("Seconds left at the current speed.")]
+    public long? EtaSeconds { get; init; }
+
+    /// <summary>Training loss of the last step, as text because it may be NaN.</summary>
+    [Description("Training loss of the last step; text, because it may be NaN.")]
+    public string? Loss { get; init; }
+
+    /// <summary>Speed over all ranks.</summary>
+    [Description("Tokens per second over all ranks.")]
+    public long? TokensPerSecond { get; init; }
+
+    /// <summary>Step of the last complete checkpoint.</summary>
+    [Description("Step of the last complete checkpoint.")]
+    public long? LastCheckpointStep { get; init; }
+
+    /// <summary>Time of the last complete checkpoint.</summary>
+    [Description("Time of the last complete checkpoint.")]
+    public DateTimeOffset? LastCheckpointTime { get; init; }
+
+    /// <summary>When the operator last saw a change.</summary>
+    [Description("When the operator last saw a change.")]
+    public DateTimeOffset? UpdatedTime { get; init; }
+}
+
+/// <summary>One failure that ended an attempt.</summary>
+public sealed record JobFailure
+{
+    /// <summary>The attempt it ended.</summary>
+    [Description("The attempt it ended.")]
+    public int Attempt { get; init; }
+
+    /// <summary>When it happened.</summary>
+    [Description("When it happened.")]
+    public DateTimeOffset? Time { get; init; }
+
+    /// <summary>Index of the node.</summary>
+    [Description("Index of the node.")]
+    public int Node { get; init; }
+
+    /// <summary>Its pod.</summary>
+    [Description("Its pod.")]
+    public string? Pod { get; init; }
+
+    /// <summary>The machine it ran on.</summary>
+    [Description("The machine it ran on.")]
+    public string? ClusterNode { get; init; }
+
+    /// <summary>Exit code of the program.</summary>
+    [Description("Exit code of the program.")]
+    public int? ExitCode { get; init; }
+
+    /// <summary>What kind of failure it was.</summary>
+    [Description("What kind of failure it was, for example NodeFailed, PodDeleted or Evicted.")]
+    public string? Reason { get; init; }
+
+    /// <summary>What the operator did about it.</summary>
+    [Description("What the operator did: Restart, RestartIgnoreLimit or FailJob.")]
+    public string? Action { get; init; }
+
+    /// <summary>What the program or Kubernetes said.</summary>
+    [Description("What the program or Kubernetes said.")]
+    public string? Message { get; init; }
+}
+
+/// <summary>A condition in the usual Kubernetes form.</summary>
+public sealed record JobCondition
+{
+    /// <summary>Name of the condition.</summary>
+    [Description("Name of the condition.")]
+    public string Type { get; init; } = "";
+
+    /// <summary>True, False or Unknown.</summary>
+    [Description("True, False or Unknown.")]
+    public string Status { get; init; } = "";
+
+    /// <summary>Generation of the spec it was judged by.</summary>
+    [Description("Generation of the spec it was judged by.")]
+    public long? ObservedGeneration { get; init; }
+
+    /// <summary>When the status last changed.</summary>
+    [Description("When the status last changed.")]
+    public DateTimeOffset? LastTransitionTime { get; init; }
+
+    /// <summary>Why, in one word.</summary>
+    [Description("Why, in one word.")]
+    public string Reason { get; init; } = "";
+
+    /// <summary>Why, in a sentence.</summary>
+    [Description("Why, in a sentence.")]
+    public string? Message { get; init; }
+}

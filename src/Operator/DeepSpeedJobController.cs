@@ -1,0 +1,192 @@
+using System.Collections.Concurrent;
+using System.Net;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Jobs;
+using DeepSpeedSharp.Operator.Api.V1Alpha1;
+using DeepSpeedSharp.Operator.Planning;
+using DeepSpeedSharp.Operator.Progress;
+using DeepSpeedSharp.Operator.Runtime;
+using k8s.Models;
+
+namespace DeepSpeedSharp.Operator;
+
+/// <summary>One pass: observe, decide, change objects, write the status once, then tell about it.</summary>
+internal sealed class DeepSpeedJobController(
+    JobCaches caches, ApiConnection api, JobObjects objects, EventPublisher events, JobWatch watch)
+    : IEntityController<DeepSpeedJob>
+{
+    private readonly ConcurrentDictionary<string, FirstFailure> _failures = new();
+
+    /// <inheritdoc/>
+    public async Task<ReconcileResult> ReconcileAsync(DeepSpeedJob entity, CancellationToken cancel)
+    {
+        // The garbage collector removes what a deleted job owns.
+        if (entity.Metadata.DeletionTimestamp is not null)
+        {
+            return ReconcileResult.Done;
+        }
+
+        if (!entity.StatusIsReadable)
+        {
+            Log.UnreadableStatus(watch.Log, entity.Key);
+            return ReconcileResult.Done;
+        }
+
+        (JobSnapshot observed, string? config) = await ObserveAsync(entity, cancel);
+        JobDecision decision = JobDecision.For(observed);
+        DeepSpeedJobStatus status = decision.Status;
+        ObjectRefusedException? refused = null;
+        try
+        {
+            await objects.DeleteAsync(entity, decision.Delete, cancel);
+            if (decision.CreateNodes.Count > 0)
+            {
+                await objects.CreateAsync(entity, status, decision.CreateNodes, config, cancel);
+            }
+        }
+        catch (ObjectRefusedException e)
+        {
+            refused = e;
+            status = Refused(observed, status, e);
+        }
+
+        await WriteAsync(entity, status.WithMessage(), cancel);
+        if (refused is { IsFinal: false })
+        {
+            return ReconcileResult.RequeueAfter(TimeSpan.FromSeconds(refused.Reason == Reasons.NameConflict ? 3 : 30));
+        }
+
+        return decision.RequeueAfter is { } after ? ReconcileResult.RequeueAfter(after) : ReconcileResult.Done;
+    }
+
+    /// <inheritdoc/>
+    public void Deleted(string key)
+    {
+        _failures.TryRemove(key, out _);
+        caches.Progress.Forget(key);
+    }
+
+    private async Task<(JobSnapshot Snapshot, string? Config)> ObserveAsync(DeepSpeedJob job, CancellationToken cancel)
+    {
+        DateTimeOffset now = watch.Time.GetUtcNow();
+        IReadOnlyList<ConfigError> problems = job.Spec is { } spec ? ClusterRules.Check(job.Metadata.Name, spec) : job.Problems;
+        (string? config, string? wait) = (null, null);
+        if (problems.Count == 0 && NeedsConfig(job))
+        {
+            ConfigReference reference = job.Spec!.ConfigRef!;
+            (config, wait) = await objects.ReadConfigAsync(job.Metadata.NamespaceProperty, reference, cancel);
+            problems = config is null ? [] : CheckReferenced(reference, config, job.Spec);
+        }
+
+        var snapshot = new JobSnapshot
+        {
+            Name = job.Metadata.Name,
+            Generation = job.Metadata.Generation ?? 0,
+            Spec = job.Spec,
+            Problems = problems,
+            ConfigWait = wait,
+            Status = job.Status,
+            Pods = caches.Pods.Group(job.Metadata.Uid),
+            Progress = caches.Progress.Latest(job.Key, job.Metadata.Uid),
+            Now = new DateTimeOffset(now.UtcTicks - now.UtcTicks % TimeSpan.TicksPerSecond, TimeSpan.Zero),
+        };
+        return (snapshot with { FailureSeenAt = FailureSeen(job, snapshot) }, config);
+    }
+
+    // The config matters only until the pods of an attempt exist; later edits of the ConfigMap do not touch them.
+    private static bool NeedsConfig(DeepSpeedJob job) => job.Spec is { ConfigRef: not null } spec && !spec.IsSuspended()
+        && !job.Status.Is(ConditionTypes.Complete) && job.Status.CreatedAttempt < Math.Max(1, job.Status.Attempt);
+
+    private static IReadOnlyList<ConfigError> CheckReferenced(ConfigReference reference, string config, DeepSpeedJobSpec spec)
+    {
+        var errors = new ConfigErrors();
+        JobValidation.CheckConfig(config, $"ConfigMap {reference.Name}", spec, errors);
+        return errors.All;
+    }
+
+    // Kept in memory only: after a restart of the operator the cause is looked for once more.
+    private DateTimeOffset? FailureSeen(DeepSpeedJob job, JobSnapshot snapshot)
+    {
+        if (snapshot.Status.IsFinished() || NodeFailure.Find(snapshot).Count == 0)
+        {
+            _failures.TryRemove(job.Key, out _);
+            return null;
+        }
+
+        var seen = new FirstFailure(job.Metadata.Uid, snapshot.Status.Attempt, snapshot.Now);
+        return _failures.AddOrUpdate(job.Key, seen,
+            (_, old) => old.Uid == seen.Uid && old.Attempt == seen.Attempt ? old : seen).Time;
+    }
+
+    private static DeepSpeedJobStatus Refused(JobSnapshot observed, DeepSpeedJobStatus status, ObjectRefusedException e) =>
+        e.IsFinal
+            ? JobEnd.Failed(status, observed.Now, e.Reason, $"The cluster refuses the job's objects: {e.Message}")
+            : status.With(observed.Now, ConditionTypes.Scheduled, false, e.Reason, e.Message);
+
+    // Every write carries the version it was decided on: with two operators by mistake, one of them loses.
+    private async Task WriteAsync(DeepSpeedJob job, DeepSpeedJobStatus status, CancellationToken cancel)
+    {
+        // Against nothing at first, so that zeros are written too: a printer column shows 0, not a blank.
+        JsonObject before = job.Status.Conditions is null ? [] : StatusJson.ToJson(job.Status);
+        if (MergePatch.Between(before, StatusJson.ToJson(status)) is not { } changes)
+        {
+            return;
+        }
+
+        var patch = new JsonObject
+        {
+            ["metadata"] = new JsonObject { ["resourceVersion"] = job.Metadata.ResourceVersion },
+            ["status"] = changes,
+        };
+        string path = $"/apis/{DeepSpeedJob.GroupVersion}/namespaces/{job.Metadata.NamespaceProperty}/{DeepSpeedJob.Plural}/{job.Metadata.Name}/status";
+        JsonElement answer;
+        try
+        {
+            answer = await api.MergePatchAsync($"{path}?fieldManager={JobLabels.ManagedBy}", patch.ToJsonString(), cancel);
+        }
+        catch (ApiException e) when (e.Code == HttpStatusCode.NotFound)
+        {
+            // Deleted in the meantime; the watch is about to say so.
+            return;
+        }
+
+        DeepSpeedJob written = DeepSpeedJob.Read(answer);
+        caches.Jobs.Put(written.Key, written.Metadata.ResourceVersion, written);
+        watch.Metrics.StatusWritten(job.Metadata.NamespaceProperty, job.Status, status);
+        Tell(job, status);
+    }
+
+    private void Tell(DeepSpeedJob job, DeepSpeedJobStatus status)
+    {
+        var about = new V1ObjectReference
+        {
+            ApiVersion = DeepSpeedJob.GroupVersion,
+            Kind = DeepSpeedJobManifest.Kind,
+            Name = job.Metadata.Name,
+            NamespaceProperty = job.Metadata.NamespaceProperty,
+            Uid = job.Metadata.Uid,
+        };
+        foreach (JobEvent e in JobEvents.Between(job.Status, status))
+        {
+            Log.JobEvent(watch.Log, job.Key, status.Phase, status.Attempt, e.Reason, e.Message);
+            events.Publish(new PublishedEvent(about, e.IsWarning, e.Reason, e.Message));
+        }
+    }
+
+    private sealed record FirstFailure(string Uid, int Attempt, DateTimeOffset Time);
+}
+
+/// <summary>What is known of the cluster.</summary>
+/// <param name="Jobs">All jobs.</param>
+/// <param name="Pods">Their pods, in groups by owner.</param>
+/// <param name="Progress">The latest reports of rank 0.</param>
+internal sealed record JobCaches(ObjectCache<DeepSpeedJob> Jobs, ObjectCache<PodSnapshot> Pods, ProgressBoard Progress)
+{
+    /// <summary>Empty caches.</summary>
+    public static JobCaches Create() => new(new(_ => null), new(p => p.OwnerUid), new ProgressBoard());
+}
+
+/// <summary>Clock, metrics and log.</summary>
+internal sealed record JobWatch(TimeProvider Time, OperatorMetrics Metrics, ILogger Log);

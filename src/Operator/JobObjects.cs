@@ -1,0 +1,164 @@
+using System.Net;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using DeepSpeedSharp.Jobs;
+using DeepSpeedSharp.Operator.Api.V1Alpha1;
+using DeepSpeedSharp.Operator.Planning;
+using DeepSpeedSharp.Operator.Resources;
+using DeepSpeedSharp.Operator.Runtime;
+
+namespace DeepSpeedSharp.Operator;
+
+/// <summary>The cluster refuses an object of a job; a retry may help, or only another spec.</summary>
+/// <param name="reason">Reason of the condition.</param>
+/// <param name="message">What the cluster said.</param>
+/// <param name="isFinal">Whether only another spec helps.</param>
+internal sealed class ObjectRefusedException(string reason, string message, bool isFinal) : Exception(message)
+{
+    /// <summary>Reason of the condition.</summary>
+    public string Reason { get; } = reason;
+
+    /// <summary>Whether only another spec helps.</summary>
+    public bool IsFinal { get; } = isFinal;
+}
+
+/// <summary>Creates and deletes a job's objects. Names are fixed by job, attempt and node, so doing it twice is harmless.</summary>
+internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pods, OperatorMetrics metrics, ILogger log)
+{
+    private const int MostParallel = 50;
+
+    private static readonly JsonSerializerOptions Readable =
+        new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>Reads a config from its ConfigMap.</summary>
+    /// <returns>The text, or why there is none.</returns>
+    public async Task<(string? Text, string? Wait)> ReadConfigAsync(string ns, ConfigReference reference, CancellationToken cancel)
+    {
+        string key = reference.Key ?? AttemptConfigMap.ConfigKey;
+        try
+        {
+            JsonElement map = await api.GetAsync($"{Core(ns, "configmaps")}/{Uri.EscapeDataString(reference.Name)}", cancel);
+            return map.Get("data").Text(key) is { } text
+                ? (text, null)
+                : (null, $"ConfigMap {reference.Name}, which configRef names, has no key {key}; add it, or correct configRef.key.");
+        }
+        catch (ApiException e) when (e.Code is HttpStatusCode.NotFound or HttpStatusCode.Forbidden)
+        {
+            return (null, $"ConfigMap {reference.Name}, which configRef names, cannot be read; create it in namespace {ns}. ({e.ServerMessage})");
+        }
+    }
+
+    /// <summary>Deletes pods.</summary>
+    public async Task DeleteAsync(DeepSpeedJob job, IReadOnlyList<PodDeletion> deletions, CancellationToken cancel) =>
+        await Parallel.ForEachAsync(deletions, Parallelism(cancel), async (deletion, token) =>
+        {
+            Log.DeletingPod(log, job.Key, deletion.Pod.Name);
+            await api.DeleteAsync($"{Core(deletion.Pod.Namespace, "pods")}/{deletion.Pod.Name}", deletion.Pod.Uid,
+                deletion.Force ? 0 : null, token);
+        });
+
+    /// <summary>Creates what an attempt needs and then its missing pods.</summary>
+    /// <param name="job">The job, with a valid spec.</param>
+    /// <param name="status">The status that was written: its attempt is the one to create.</param>
+    /// <param name="nodes">Indexes of the missing pods.</param>
+    /// <param name="referencedConfig">Text of the config that configRef names.</param>
+    /// <param name="cancel">Ends the work; what was created stays.</param>
+    /// <exception cref="ObjectRefusedException">The cluster does not take an object.</exception>
+    public async Task CreateAsync(DeepSpeedJob job, DeepSpeedJobStatus status, IReadOnlyList<int> nodes,
+        string? referencedConfig, CancellationToken cancel)
+    {
+        (JobOwner owner, DeepSpeedJobSpec spec, int attempt) = (JobOwner.Of(job), job.Spec!, status.Attempt);
+        JobPlan plan = JobPlan.From(spec, new JobIdentity(owner.Name, owner.Namespace, owner.Uid, attempt, status.Restarts),
+            WorkerPods.Placement(owner, spec, attempt));
+        await DeleteOldConfigMapsAsync(owner, attempt, cancel);
+        await CreateOwnedAsync(owner, "services", HeadlessService.Build(owner, spec), owner.Name, cancel);
+        await CreateOwnedAsync(owner, "configmaps",
+            AttemptConfigMap.Build(owner, attempt, plan, referencedConfig ?? spec.Config?.ToJsonString(Readable)),
+            AttemptConfigMap.Name(owner.Name, attempt), cancel);
+        if (CheckpointClaim.Build(owner, spec) is { } claim)
+        {
+            await CreateClaimAsync(owner, claim, cancel);
+        }
+
+        // One, two, four and so on: a quota or an admission rule then costs one failed request, not thousands.
+        for (int done = 0, batch = 1; done < nodes.Count; done += batch, batch *= 2)
+        {
+            await Parallel.ForEachAsync(nodes.Skip(done).Take(batch), Parallelism(cancel), async (index, token) =>
+            {
+                object pod = WorkerPods.Build(owner, spec, attempt, plan.Nodes[index]);
+                JsonElement created = await CreateOwnedAsync(owner, "pods", pod, WorkerPods.Name(owner.Name, attempt, index), token);
+                PodSnapshot snapshot = PodSnapshot.Read(created);
+                pods.Put(snapshot.Key, created.GetProperty("metadata").GetProperty("resourceVersion").GetString()!, snapshot);
+            });
+        }
+
+        metrics.PodsCreated(nodes.Count);
+        Log.PodsCreated(log, job.Key, nodes.Count, attempt);
+    }
+
+    private async Task<JsonElement> CreateOwnedAsync(
+        JobOwner owner, string plural, object body, string name, CancellationToken cancel)
+    {
+        try
+        {
+            return await api.PostAsync(Core(owner.Namespace, plural), body, cancel);
+        }
+        catch (ApiException e) when (e.IsAlreadyExists)
+        {
+            JsonElement existing = await api.GetAsync($"{Core(owner.Namespace, plural)}/{name}", cancel);
+            if (existing.Get("metadata").Get("ownerReferences") is { ValueKind: JsonValueKind.Array } owners
+                && owners.EnumerateArray().Any(o => o.Text("uid") == owner.Uid))
+            {
+                return existing;
+            }
+
+            // Mostly what is left of a deleted job of the same name.
+            throw new ObjectRefusedException(Reasons.NameConflict,
+                $"{plural} {name} exists and belongs to another object; waiting until it is gone.", isFinal: false);
+        }
+        catch (ApiException e) when (e.Code == HttpStatusCode.Forbidden)
+        {
+            throw new ObjectRefusedException(
+                e.ServerMessage.Contains("exceeded quota", StringComparison.Ordinal) ? Reasons.QuotaExceeded : Reasons.Forbidden,
+                e.ServerMessage, isFinal: false);
+        }
+        catch (ApiException e) when (e.Code is HttpStatusCode.UnprocessableEntity or HttpStatusCode.BadRequest)
+        {
+            throw new ObjectRefusedException(Reasons.InvalidSpec, e.ServerMessage, isFinal: true);
+        }
+    }
+
+    // A claim of that name is the one of an earlier job of the same name: its checkpoints are what is wanted.
+    private async Task CreateClaimAsync(JobOwner owner, object claim, CancellationToken cancel)
+    {
+        try
+        {
+            await CreateOwnedAsync(owner, "persistentvolumeclaims", claim,
+                ((k8s.Models.V1PersistentVolumeClaim)claim).Metadata.Name, cancel);
+        }
+        catch (ObjectRefusedException e) when (e.Reason == Reasons.NameConflict)
+        {
+        }
+    }
+
+    private async Task DeleteOldConfigMapsAsync(JobOwner owner, int attempt, CancellationToken cancel)
+    {
+        if (attempt <= 1)
+        {
+            return;
+        }
+
+        string selector = Uri.EscapeDataString($"{JobLabels.JobUid}={owner.Uid},{JobLabels.Attempt}!={attempt}");
+        JsonElement list = await api.GetAsync($"{Core(owner.Namespace, "configmaps")}?labelSelector={selector}", cancel);
+        foreach (JsonElement map in list.GetProperty("items").EnumerateArray())
+        {
+            JsonElement metadata = map.GetProperty("metadata");
+            await api.DeleteAsync($"{Core(owner.Namespace, "configmaps")}/{metadata.Text("name")}", metadata.Text("uid")!, null, cancel);
+        }
+    }
+
+    private static string Core(string ns, string plural) => $"/api/v1/namespaces/{ns}/{plural}";
+
+    private static ParallelOptions Parallelism(CancellationToken cancel) =>
+        new() { MaxDegreeOfParallelism = MostParallel, CancellationToken = cancel };
+}

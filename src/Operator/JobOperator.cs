@@ -1,0 +1,104 @@
+using System.Text.Json;
+using DeepSpeedSharp.Operator.Api.V1Alpha1;
+using DeepSpeedSharp.Operator.Planning;
+using DeepSpeedSharp.Operator.Progress;
+using DeepSpeedSharp.Operator.Runtime;
+using k8s;
+
+namespace DeepSpeedSharp.Operator;
+
+/// <summary>Everything that works on DeepSpeedJobs, wired together: two watches, one controller, events and progress.</summary>
+/// <remarks>
+/// One replica at a time: there is no leader election yet, so a Deployment needs <c>replicas: 1</c> and the strategy
+/// Recreate. Two of them by mistake would not corrupt a job, because every status write carries the version it was decided
+/// on, but they would hinder each other.
+/// </remarks>
+internal sealed class JobOperator : IDisposable
+{
+    private readonly OperatorOptions _options;
+    private readonly ListWatcher<DeepSpeedJob> _jobs;
+    private readonly ListWatcher<PodSnapshot> _pods;
+    private readonly Controller<DeepSpeedJob> _controller;
+    private readonly DeepSpeedJobController _reconciler;
+    private readonly EventPublisher _events;
+    private readonly ProgressPoller _progress;
+    private readonly HttpMessageInvoker _http;
+    private readonly JobCaches _caches = JobCaches.Create();
+    private readonly JobWatch _watch;
+
+    /// <summary>Wires the operator.</summary>
+    /// <param name="client">The cluster; stays open.</param>
+    /// <param name="options">How to run.</param>
+    /// <param name="pace">Pace of the watches.</param>
+    /// <param name="watch">Clock, metrics and log.</param>
+    public JobOperator(Kubernetes client, OperatorOptions options, ListWatchOptions pace, JobWatch watch)
+    {
+        (_options, _watch) = (options, watch);
+        var api = new ApiConnection(client, watch.Time);
+        string scope = options.Namespace is { } ns ? $"/namespaces/{ns}" : "";
+        _jobs = Watch($"/apis/{DeepSpeedJob.GroupVersion}{scope}/{DeepSpeedJob.Plural}", "", DeepSpeedJob.Read, _caches.Jobs);
+        _pods = Watch($"/api/v1{scope}/pods", $"{JobLabels.Job}=true", PodSnapshot.Read, _caches.Pods);
+        _controller = new Controller<DeepSpeedJob>(OperatorHost.ControllerName, _caches.Jobs, j => j.Key,
+                (before, after) => before.Metadata.Uid != after.Metadata.Uid
+                    || before.Metadata.Generation != after.Metadata.Generation
+                    || before.Metadata.DeletionTimestamp != after.Metadata.DeletionTimestamp,
+                watch.Metrics, watch.Time, watch.Log)
+            .Owns(_caches.Pods, p => p.OwnerKey);
+        _events = new EventPublisher(api, JobLabels.ManagedBy, watch.Time, watch.Log);
+        _reconciler = new DeepSpeedJobController(
+            _caches, api, new JobObjects(api, _caches.Pods, watch.Metrics, watch.Log), _events, watch);
+        _http = new HttpMessageInvoker(new SocketsHttpHandler { UseProxy = false, ConnectTimeout = TimeSpan.FromSeconds(2) });
+        _progress = new ProgressPoller(_caches, _http, options.ProgressInterval, _controller.Queue.Add, watch.Time, watch.Log);
+        watch.Metrics.ComputeGaugesFrom(_caches.Jobs.All, () => _controller.Queue.Count);
+
+        ListWatcher<T> Watch<T>(string path, string selector, Func<JsonElement, T> read, ObjectCache<T> cache)
+            where T : class => new(path, selector, read, cache, api, pace, watch.Time, watch.Log);
+    }
+
+    /// <summary>Whether the caches are filled.</summary>
+    public bool IsReady => _jobs.Synced.IsCompletedSuccessfully && _pods.Synced.IsCompletedSuccessfully;
+
+    /// <summary>Runs until cancelled; returns when the last pass is over. Throws when a part of it breaks down.</summary>
+    public async Task RunAsync(CancellationToken stop)
+    {
+        using var all = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        using var lastEvents = new CancellationTokenSource();
+        Task events = _events.RunAsync(lastEvents.Token);
+        Task[] parts = [_jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), ControlAsync(all.Token)];
+
+        // None of them ends by itself: without one of them the others would only seem to work.
+        await Task.WhenAny([.. parts, events]);
+        await all.CancelAsync();
+        try
+        {
+            await Task.WhenAll(parts);
+        }
+        finally
+        {
+            await lastEvents.CancelAsync();
+            await events;
+        }
+    }
+
+    private async Task ControlAsync(CancellationToken stop)
+    {
+        try
+        {
+            await Task.WhenAll(_jobs.Synced, _pods.Synced).WaitAsync(stop);
+        }
+        catch (OperationCanceledException)
+        {
+            return;
+        }
+
+        Log.Synced(_watch.Log, _caches.Jobs.Count, _caches.Pods.Count);
+        await Task.WhenAll(_controller.RunAsync(_reconciler, _options.Workers, stop), _progress.RunAsync(stop));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _controller.Dispose();
+        _http.Dispose();
+    }
+}

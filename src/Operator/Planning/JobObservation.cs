@@ -1,0 +1,131 @@
+using System.Globalization;
+using DeepSpeedSharp.Operator.Api.V1Alpha1;
+using DeepSpeedSharp.Operator.Progress;
+
+namespace DeepSpeedSharp.Operator.Planning;
+
+/// <summary>What the pods of the current attempt say about the job.</summary>
+internal static class JobObservation
+{
+    /// <summary>Counts, conditions and phase of a job that goes on.</summary>
+    /// <param name="job">What was found.</param>
+    /// <param name="ending">Pods of older attempts that have not ended yet.</param>
+    /// <param name="backoff">Time until the next start.</param>
+    public static DeepSpeedJobStatus Of(JobSnapshot job, IReadOnlyList<PodSnapshot> ending, TimeSpan backoff)
+    {
+        DeepSpeedJobStatus status = Count(job);
+        PodSnapshot[] pods = [.. job.CurrentPods];
+        NodeCounts nodes = status.Nodes!;
+        status = Schedule(status, job.Now, pods, nodes, ending, backoff);
+        status = Run(status, job.Now, pods, nodes);
+        bool isRunning = status.Is(ConditionTypes.Running);
+        if (isRunning && status.Is(ConditionTypes.Restarting))
+        {
+            status = status.With(job.Now, ConditionTypes.Restarting, false, Reasons.AllNodesReady) with { NextStartTime = null };
+        }
+
+        return status with
+        {
+            // Once all pods were there, a missing one is a lost one.
+            CreatedAttempt = nodes.Created == nodes.Desired ? status.Attempt : status.CreatedAttempt,
+            Phase = isRunning ? Phases.Running
+                : status.Is(ConditionTypes.Restarting) ? Phases.Restarting
+                : nodes.Created == nodes.Desired && nodes.Scheduled == nodes.Desired ? Phases.Starting : Phases.Scheduling,
+        };
+    }
+
+    /// <summary>Counts and progress only.</summary>
+    public static DeepSpeedJobStatus Count(JobSnapshot job)
+    {
+        DeepSpeedJobStatus status = job.Status;
+        if (status.Attempt == 0)
+        {
+            return status;
+        }
+
+        PodSnapshot[] pods = [.. job.CurrentPods];
+        IReadOnlySet<int> succeeded = job.Succeeded;
+        var nodes = new NodeCounts
+        {
+            Desired = job.Desired,
+            Created = pods.Length + succeeded.Count(i => pods.All(p => p.Index != i)),
+            Scheduled = pods.Count(p => p.ClusterNode is not null),
+            Ready = pods.Count(p => p.IsReady && !p.IsFinished),
+            Succeeded = succeeded.Count,
+            Failed = pods.Count(p => p.IsFailed),
+        };
+        return status with
+        {
+            Nodes = nodes,
+            NodesText = string.Create(CultureInfo.InvariantCulture, $"{nodes.Ready + nodes.Succeeded}/{nodes.Desired}"),
+            SucceededNodes = NodeRanges.Format(succeeded),
+            Progress = Progress(job, pods),
+        };
+    }
+
+    // The last word of rank 0 is in its termination message; until then it is asked.
+    private static JobProgress? Progress(JobSnapshot job, PodSnapshot[] pods)
+    {
+        JobProgress? progress = job.Status.Progress;
+        if (job.Progress is { } report && (report.Attempt ?? job.Status.Attempt) == job.Status.Attempt)
+        {
+            progress = report.Onto(progress, job.Now);
+        }
+
+        return pods.FirstOrDefault(p => p.Index == 0 && p.IsFinished) is { } first
+            && ProgressReport.Parse(first.TerminationMessage) is { } last ? last.Onto(progress, job.Now) : progress;
+    }
+
+    private static DeepSpeedJobStatus Schedule(DeepSpeedJobStatus status, DateTimeOffset now, PodSnapshot[] pods,
+        NodeCounts nodes, IReadOnlyList<PodSnapshot> ending, TimeSpan backoff)
+    {
+        PodSnapshot[] homeless = [.. pods.Where(p => p.ClusterNode is null && !p.IsFinished)];
+        if (nodes.Created == nodes.Desired && homeless.Length == 0)
+        {
+            return status.With(now, ConditionTypes.Scheduled, true, Reasons.AllPodsScheduled);
+        }
+
+        if (homeless.FirstOrDefault(p => p.UnschedulableMessage is not null) is { } pod)
+        {
+            int count = homeless.Count(p => p.UnschedulableMessage is not null);
+            return status.With(now, ConditionTypes.Scheduled, false, Reasons.Unschedulable,
+                $"{count} of {nodes.Desired} pods found no place; {pod.Name}: {pod.UnschedulableMessage}");
+        }
+
+        if (ending.Count > 0)
+        {
+            return status.With(now, ConditionTypes.Scheduled, false, Reasons.WaitingForOldPods,
+                $"{ending.Count} pods of an earlier attempt are still ending, for example {ending[0].Name}.");
+        }
+
+        return homeless.Length > 0
+            ? status.With(now, ConditionTypes.Scheduled, false, Reasons.WaitingForScheduler)
+            : status.With(now, ConditionTypes.Scheduled, false, Reasons.PodsNotCreated,
+                backoff > TimeSpan.Zero ? "Waiting before the next attempt." : "Pods are being created.");
+    }
+
+    private static DeepSpeedJobStatus Run(DeepSpeedJobStatus status, DateTimeOffset now, PodSnapshot[] pods, NodeCounts nodes)
+    {
+        if (nodes.Ready + nodes.Succeeded == nodes.Desired)
+        {
+            return status.With(now, ConditionTypes.Running, true, Reasons.AllNodesReady);
+        }
+
+        // One node that ends does not stop the others, and what follows is decided elsewhere.
+        if (status.Is(ConditionTypes.Running) && pods.Any(p => p.IsFinished || p.DeletedAt is not null))
+        {
+            return status;
+        }
+
+        PodSnapshot[] waiting = [.. pods.Where(p => p.WaitingReason is not null and not "ContainerCreating" and not "PodInitializing")];
+        if (waiting.Length > 0)
+        {
+            PodSnapshot first = waiting[0];
+            return status.With(now, ConditionTypes.Running, false, first.WaitingReason!,
+                $"{waiting.Length} of {nodes.Desired} pods cannot start; {first.Name}: {first.WaitingMessage ?? first.WaitingReason}");
+        }
+
+        return status.With(now, ConditionTypes.Running, false, Reasons.NodesStarting,
+            $"{nodes.Ready} of {nodes.Desired} nodes are ready.");
+    }
+}

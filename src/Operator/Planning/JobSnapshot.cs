@@ -1,0 +1,55 @@
+using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Jobs;
+using DeepSpeedSharp.Operator.Api.V1Alpha1;
+using DeepSpeedSharp.Operator.Progress;
+using DeepSpeedSharp.Operator.Resources;
+
+namespace DeepSpeedSharp.Operator.Planning;
+
+/// <summary>Everything a decision depends on, as one pass found it.</summary>
+internal sealed record JobSnapshot
+{
+    /// <summary>Name of the job.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>Generation of the spec.</summary>
+    public required long Generation { get; init; }
+
+    /// <summary>The spec; null when it could not be read, and then there are problems.</summary>
+    public required DeepSpeedJobSpec? Spec { get; init; }
+
+    /// <summary>What is wrong with the spec or its config.</summary>
+    public IReadOnlyList<ConfigError> Problems { get; init; } = [];
+
+    /// <summary>Why the referenced config cannot be had yet; null when it is there or not needed.</summary>
+    public string? ConfigWait { get; init; }
+
+    /// <summary>The status as last written.</summary>
+    public required DeepSpeedJobStatus Status { get; init; }
+
+    /// <summary>All pods of the job, of every attempt.</summary>
+    public IReadOnlyList<PodSnapshot> Pods { get; init; } = [];
+
+    /// <summary>The latest report of rank 0.</summary>
+    public ProgressReport? Progress { get; init; }
+
+    /// <summary>When this process first saw a failure of the current attempt.</summary>
+    public DateTimeOffset? FailureSeenAt { get; init; }
+
+    /// <summary>The time of the pass, in whole seconds.</summary>
+    public required DateTimeOffset Now { get; init; }
+
+    /// <summary>Number of pods of the current attempt; fixed when it begins, whatever happens to the spec.</summary>
+    public int Desired => Status.Nodes?.Desired ?? Spec?.Nodes() ?? 0;
+
+    /// <summary>Pods of the current attempt.</summary>
+    public IEnumerable<PodSnapshot> CurrentPods => Pods.Where(p => p.Attempt == Status.Attempt
+        && p.Index >= 0 && p.Index < Desired && p.Name == WorkerPods.Name(Name, p.Attempt, p.Index));
+
+    /// <summary>Pods of attempts that are over.</summary>
+    public IEnumerable<PodSnapshot> OlderPods => Pods.Where(p => p.Attempt < Status.Attempt);
+
+    /// <summary>Nodes that succeeded, also when their pod is gone by now.</summary>
+    public IReadOnlySet<int> Succeeded =>
+        NodeRanges.Parse(Status.SucceededNodes).Union(CurrentPods.Where(p => p.IsSucceeded).Select(p => p.Index)).ToHashSet();
+}

@@ -1,0 +1,136 @@
+using System.Globalization;
+using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Operator.Api.V1Alpha1;
+using DeepSpeedSharp.Operator.Resources;
+
+namespace DeepSpeedSharp.Operator.Planning;
+
+/// <summary>What a failure means for the job.</summary>
+internal enum FailureKind
+{
+    /// <summary>Nobody's fault: restarted without counting.</summary>
+    Disruption,
+
+    /// <summary>The program said that trying again cannot help: the job fails.</summary>
+    Refusal,
+
+    /// <summary>Anything else: restarted, and counted.</summary>
+    Counted,
+}
+
+/// <summary>A node that failed, and what that means.</summary>
+/// <param name="Index">Index of the node.</param>
+/// <param name="Kind">What it means for the job.</param>
+/// <param name="Time">When it happened; null for a pod that vanished.</param>
+/// <param name="Reason">In one word.</param>
+/// <param name="Message">In a sentence, with the program's own words.</param>
+/// <param name="Pod">The pod, when it is still there.</param>
+internal sealed record NodeFailure(
+    int Index, FailureKind Kind, DateTimeOffset? Time, string Reason, string Message, PodSnapshot? Pod)
+{
+    // A rank that lost its neighbour fails because of somebody else, at most so much later than the cause.
+    private static readonly TimeSpan PeerLostDelay = TimeSpan.FromSeconds(3);
+
+    // Kubernetes' own reasons for ending a pod that say nothing about the program.
+    private static readonly HashSet<string> PlatformReasons =
+    [
+        "Evicted", "Preempting", "NodeShutdown", "Shutdown", "Terminated", Reasons.NodeLost, "UnexpectedAdmissionError",
+        "NodeAffinity", "OutOfcpu", "OutOfmemory", "OutOfpods", "OutOfnvidia.com/gpu", "OutOfephemeral-storage",
+    ];
+
+    /// <summary>All failures of the current attempt; the first one is the cause of the others.</summary>
+    /// <param name="job">What was found.</param>
+    public static IReadOnlyList<NodeFailure> Find(JobSnapshot job)
+    {
+        IReadOnlySet<int> succeeded = job.Succeeded;
+        Dictionary<int, PodSnapshot> pods = job.CurrentPods.ToDictionary(p => p.Index);
+
+        // Only when all pods were there once does a missing one mean a lost one; before, it is simply created.
+        bool allWereCreated = job.Status.Attempt > 0 && job.Status.CreatedAttempt == job.Status.Attempt;
+        IEnumerable<NodeFailure> failures = Enumerable.Range(0, job.Desired)
+            .Where(i => !succeeded.Contains(i))
+            .Select(i => pods.TryGetValue(i, out PodSnapshot? pod) ? Of(pod) : allWereCreated ? Vanished(job, i) : null)
+            .OfType<NodeFailure>();
+        return [.. failures.OrderBy(f => f.EffectiveTime).ThenBy(f => f.Kind).ThenBy(f => f.IsConsequence).ThenBy(f => f.Index)];
+    }
+
+    /// <summary>The failure as part of a status.</summary>
+    /// <param name="attempt">The attempt it ended.</param>
+    /// <param name="action">What is done about it.</param>
+    /// <param name="now">Stands in for an unknown time.</param>
+    public JobFailure ToStatus(int attempt, string action, DateTimeOffset now) => new()
+    {
+        Attempt = attempt,
+        Time = Time ?? now,
+        Node = Index,
+        Pod = Pod?.Name,
+        ClusterNode = Pod?.ClusterNode,
+        ExitCode = Pod?.ExitCode,
+        Reason = Reason,
+        Action = action,
+        Message = JobConditions.Shorten(Message),
+    };
+
+    private bool IsPeerLost => Pod?.ExitCode == ExitCodes.PeerLost;
+
+    // When one rank is told to end, all of them agree to end after the same step.
+    private bool IsConsequence => IsPeerLost || Reason == Reasons.Terminated;
+
+    private DateTimeOffset EffectiveTime =>
+        (Time ?? DateTimeOffset.MinValue) + (IsPeerLost ? PeerLostDelay : TimeSpan.Zero);
+
+    // In the order of the strength of the evidence: what Kubernetes says goes before what the program says.
+    private static NodeFailure? Of(PodSnapshot pod)
+    {
+        if (pod.DisruptionReason is { } disruption && (pod.IsFailed || pod.DeletedAt is not null))
+        {
+            return Make(FailureKind.Disruption, disruption, $"was ended by the cluster ({disruption})");
+        }
+
+        if (pod.IsFailed && pod.Reason is { } reason && PlatformReasons.Contains(reason))
+        {
+            return Make(FailureKind.Disruption, reason, $"was ended by the cluster ({reason})");
+        }
+
+        // The operator deletes pods of the current attempt only when the job is suspended or over. A pod that had
+        // failed before somebody cleared it away is no disruption.
+        if (pod.DeletedAt is not null && !(pod.IsFailed && pod.FinishedAt < pod.DeletedAt))
+        {
+            return Make(FailureKind.Disruption, Reasons.PodDeleted, "was deleted");
+        }
+
+        if (!pod.IsFailed)
+        {
+            return null;
+        }
+
+        WorkerMessage said = WorkerMessage.Parse(pod.TerminationMessage);
+        string code = string.Create(CultureInfo.InvariantCulture, $"exit code {pod.ExitCode}");
+        return pod.ExitCode switch
+        {
+            ExitCodes.Usage or ExitCodes.BadData or ExitCodes.Configuration when said.IsRetryable != true =>
+                Make(FailureKind.Refusal, Reasons.WorkerRefused, $"gave up with {code}"),
+            ExitCodes.Terminated => Make(FailureKind.Disruption, Reasons.Terminated, $"was told to end ({code})"),
+            ExitCodes.PeerLost => Make(FailureKind.Counted, Reasons.PeerLost, $"lost another rank ({code})"),
+            null => Make(FailureKind.Counted, pod.Reason ?? Reasons.NodeFailed, "failed"),
+            _ when pod.TerminatedReason == "OOMKilled" => Make(FailureKind.Counted, "OOMKilled", $"ran out of memory ({code})"),
+            _ => Make(FailureKind.Counted, Reasons.NodeFailed, $"failed with {code}"),
+        };
+
+        NodeFailure Make(FailureKind kind, string word, string happened)
+        {
+            string? words = WorkerMessage.Parse(pod.TerminationMessage).Message ?? pod.Message;
+            return new NodeFailure(pod.Index, kind, pod.DeletedAt is { } deleted && kind == FailureKind.Disruption
+                ? Earlier(deleted, pod.FinishedAt) : pod.FinishedAt, word,
+                $"pod {pod.Name} {happened}{(words is null ? "" : $": {words}")}", pod);
+        }
+    }
+
+    private static DateTimeOffset Earlier(DateTimeOffset a, DateTimeOffset? b) => b < a ? b.Value : a;
+
+    private static NodeFailure Vanished(JobSnapshot job, int index)
+    {
+        string name = WorkerPods.Name(job.Name, job.Status.Attempt, index);
+        return new NodeFailure(index, FailureKind.Disruption, null, Reasons.PodDeleted, $"pod {name} is gone", null);
+    }
+}

@@ -1,0 +1,131 @@
+using System.Globalization;
+using System.Text.Json;
+using DeepSpeedSharp.Jobs;
+using DeepSpeedSharp.Operator.Api.V1Alpha1;
+using DeepSpeedSharp.Operator.Resources;
+
+namespace DeepSpeedSharp.Operator.Planning;
+
+/// <summary>What the operator keeps of a pod: a hundredth of the object, enough for every decision.</summary>
+internal sealed record PodSnapshot
+{
+    public string Namespace { get; init; } = "";
+
+    public string Name { get; init; } = "";
+
+    public string Uid { get; init; } = "";
+
+    /// <summary>UID of the controlling DeepSpeedJob; null for any other owner.</summary>
+    public string? OwnerUid { get; init; }
+
+    public string? OwnerName { get; init; }
+
+    public int Attempt { get; init; }
+
+    public int Index { get; init; }
+
+    public string Phase { get; init; } = "Pending";
+
+    /// <summary><c>status.reason</c>, for example Evicted.</summary>
+    public string? Reason { get; init; }
+
+    public string? Message { get; init; }
+
+    public string? ClusterNode { get; init; }
+
+    public string? PodIp { get; init; }
+
+    public bool IsReady { get; init; }
+
+    /// <summary>Why no machine was found, when the scheduler said so.</summary>
+    public string? UnschedulableMessage { get; init; }
+
+    /// <summary>Reason of the condition DisruptionTarget, when it is True.</summary>
+    public string? DisruptionReason { get; init; }
+
+    /// <summary>When the deletion was asked for; null when it was not.</summary>
+    public DateTimeOffset? DeletedAt { get; init; }
+
+    /// <summary>When the grace period of the deletion ends.</summary>
+    public DateTimeOffset? DeletionDeadline { get; init; }
+
+    public int? ExitCode { get; init; }
+
+    public DateTimeOffset? FinishedAt { get; init; }
+
+    /// <summary>Reason of the container's end, for example OOMKilled.</summary>
+    public string? TerminatedReason { get; init; }
+
+    public string? TerminationMessage { get; init; }
+
+    /// <summary>Why the container waits, for example ImagePullBackOff.</summary>
+    public string? WaitingReason { get; init; }
+
+    public string? WaitingMessage { get; init; }
+
+    public bool IsSucceeded => Phase == "Succeeded";
+
+    public bool IsFailed => Phase == "Failed";
+
+    /// <summary>Whether its program has ended for good.</summary>
+    public bool IsFinished => IsSucceeded || IsFailed;
+
+    /// <summary>Namespace and name.</summary>
+    public string Key => $"{Namespace}/{Name}";
+
+    /// <summary>Namespace and name of the owner.</summary>
+    public string? OwnerKey => OwnerName is null ? null : $"{Namespace}/{OwnerName}";
+
+    /// <summary>Reads a pod as the API server sends it.</summary>
+    public static PodSnapshot Read(JsonElement pod)
+    {
+        JsonElement metadata = pod.GetProperty("metadata");
+        JsonElement labels = metadata.Get("labels");
+        JsonElement status = pod.Get("status");
+        JsonElement owner = Find(metadata.Get("ownerReferences"), o => o.Get("controller").ValueKind == JsonValueKind.True
+            && o.Text("kind") == DeepSpeedJobManifest.Kind
+            && o.Text("apiVersion")?.StartsWith(JobLabels.Prefix, StringComparison.Ordinal) == true);
+        JsonElement containers = status.Get("containerStatuses");
+        JsonElement container = Find(containers, c => c.Text("name") == WorkerPods.ContainerName);
+        JsonElement terminated = container.Get("state").Get("terminated");
+        JsonElement waiting = container.Get("state").Get("waiting");
+        JsonElement conditions = status.Get("conditions");
+        DateTimeOffset? deadline = metadata.Time("deletionTimestamp");
+        return new PodSnapshot
+        {
+            Namespace = metadata.Text("namespace") ?? "",
+            Name = metadata.Text("name") ?? "",
+            Uid = metadata.Text("uid") ?? "",
+            OwnerUid = owner.Text("uid"),
+            OwnerName = owner.Text("name"),
+            Attempt = Number(labels.Text(JobLabels.Attempt)),
+            Index = Number(labels.Text(JobLabels.NodeRank)),
+            Phase = status.Text("phase") ?? "Pending",
+            Reason = status.Text("reason"),
+            Message = status.Text("message"),
+            ClusterNode = pod.Get("spec").Text("nodeName"),
+            PodIp = status.Text("podIP"),
+            IsReady = Condition(conditions, "Ready").Text("status") == "True",
+            UnschedulableMessage = Condition(conditions, "PodScheduled") is var scheduled
+                && scheduled.Text("reason") == "Unschedulable" ? scheduled.Text("message") : null,
+            DisruptionReason = Condition(conditions, "DisruptionTarget") is var disruption
+                && disruption.Text("status") == "True" ? disruption.Text("reason") ?? "DisruptionTarget" : null,
+            DeletionDeadline = deadline,
+            DeletedAt = deadline - TimeSpan.FromSeconds(metadata.Number("deletionGracePeriodSeconds") ?? 0),
+            ExitCode = (int?)terminated.Number("exitCode"),
+            FinishedAt = terminated.Time("finishedAt"),
+            TerminatedReason = terminated.Text("reason"),
+            TerminationMessage = terminated.Text("message"),
+            WaitingReason = waiting.Text("reason"),
+            WaitingMessage = waiting.Text("message"),
+        };
+    }
+
+    private static JsonElement Condition(JsonElement conditions, string type) => Find(conditions, c => c.Text("type") == type);
+
+    private static JsonElement Find(JsonElement list, Func<JsonElement, bool> wanted) =>
+        list.ValueKind == JsonValueKind.Array ? list.EnumerateArray().FirstOrDefault(wanted) : default;
+
+    private static int Number(string? text) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value) ? value : -1;
+}

@@ -1,0 +1,130 @@
+using System.Net.Http.Headers;
+using System.Text;
+using System.Text.Json;
+using k8s;
+
+namespace DeepSpeedSharp.Operator.Runtime;
+
+/// <summary>Requests to the API server, with one decode and one kind of error.</summary>
+/// <remarks>
+/// Uses the client's connection, certificates and credentials, but not its generated methods: those decode every watch
+/// line twice, peek at streams and report errors in several ways.
+/// </remarks>
+/// <param name="client">The client; stays open.</param>
+/// <param name="time">Clock of the time limit.</param>
+internal sealed class ApiConnection(Kubernetes client, TimeProvider time)
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
+
+    /// <summary>Reads an object or a list.</summary>
+    public Task<JsonElement> GetAsync(string path, CancellationToken cancel) =>
+        SendAsync(HttpMethod.Get, path, null, "", cancel);
+
+    /// <summary>Creates an object.</summary>
+    /// <param name="path">Path of the collection.</param>
+    /// <param name="body">The object, with apiVersion and kind.</param>
+    /// <param name="cancel">Ends the request.</param>
+    public Task<JsonElement> PostAsync(string path, object body, CancellationToken cancel) =>
+        SendAsync(HttpMethod.Post, path, KubernetesJson.Serialize(body), "application/json", cancel);
+
+    /// <summary>Applies a JSON merge patch.</summary>
+    public Task<JsonElement> MergePatchAsync(string path, string patch, CancellationToken cancel) =>
+        SendAsync(HttpMethod.Patch, path, patch, "application/merge-patch+json", cancel);
+
+    /// <summary>Deletes one object, by UID, so that a new one of the same name is safe.</summary>
+    /// <returns>Whether there was such an object.</returns>
+    public async Task<bool> DeleteAsync(string path, string uid, int? gracePeriodSeconds, CancellationToken cancel)
+    {
+        var options = new Dictionary<string, object>
+        {
+            ["apiVersion"] = "v1",
+            ["kind"] = "DeleteOptions",
+            ["preconditions"] = new { uid },
+            ["propagationPolicy"] = "Background",
+        };
+        if (gracePeriodSeconds is { } seconds)
+        {
+            options["gracePeriodSeconds"] = seconds;
+        }
+
+        try
+        {
+            await SendAsync(HttpMethod.Delete, path, JsonSerializer.Serialize(options), "application/json", cancel);
+            return true;
+        }
+        catch (ApiException e) when (e.Code == System.Net.HttpStatusCode.NotFound || e.IsConflict)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>Opens a watch. The caller disposes the answer.</summary>
+    public async Task<HttpResponseMessage> OpenAsync(string path, CancellationToken cancel)
+    {
+        using HttpRequestMessage request = await RequestAsync(HttpMethod.Get, path, cancel);
+        HttpResponseMessage response = await client.HttpClient.SendAsync(
+            request, HttpCompletionOption.ResponseHeadersRead, cancel);
+        try
+        {
+            await ThrowOnErrorAsync(response, $"watch {path}", cancel);
+            return response;
+        }
+        catch
+        {
+            response.Dispose();
+            throw;
+        }
+    }
+
+    private async Task<JsonElement> SendAsync(
+        HttpMethod method, string path, string? body, string contentType, CancellationToken cancel)
+    {
+        using var limit = new CancellationTokenSource(Limit, time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancel, limit.Token);
+        try
+        {
+            using HttpRequestMessage request = await RequestAsync(method, path, either.Token);
+            if (body is not null)
+            {
+                request.Content = new StringContent(body, Encoding.UTF8, MediaTypeHeaderValue.Parse(contentType));
+            }
+
+            using HttpResponseMessage response = await client.HttpClient.SendAsync(
+                request, HttpCompletionOption.ResponseHeadersRead, either.Token);
+            await ThrowOnErrorAsync(response, $"{method} {path}", either.Token);
+            await using Stream stream = await response.Content.ReadAsStreamAsync(either.Token);
+            using JsonDocument document = await JsonDocument.ParseAsync(stream, default, either.Token);
+            return document.RootElement.Clone();
+        }
+        catch (OperationCanceledException) when (limit.IsCancellationRequested && !cancel.IsCancellationRequested)
+        {
+            throw new TimeoutException($"{method} {path}: no answer from the API server for {Limit.TotalSeconds:0} s");
+        }
+    }
+
+    private async Task<HttpRequestMessage> RequestAsync(HttpMethod method, string path, CancellationToken cancel)
+    {
+        // The version is the client's default: HTTP/2 where the server offers it.
+        var request = new HttpRequestMessage(method, new Uri(client.BaseUri, path.TrimStart('/')))
+        {
+            Version = client.HttpClient.DefaultRequestVersion,
+            VersionPolicy = client.HttpClient.DefaultVersionPolicy,
+        };
+        request.Headers.Accept.Add(new MediaTypeWithQualityHeaderValue("application/json"));
+        if (client.Credentials is { } credentials)
+        {
+            await credentials.ProcessHttpRequestAsync(request, cancel);
+        }
+
+        return request;
+    }
+
+    private static async Task ThrowOnErrorAsync(HttpResponseMessage response, string request, CancellationToken cancel)
+    {
+        if (!response.IsSuccessStatusCode)
+        {
+            string body = await response.Content.ReadAsStringAsync(cancel);
+            throw ApiException.From(response.StatusCode, body, request);
+        }
+    }
+}

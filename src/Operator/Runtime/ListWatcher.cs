@@ -1,0 +1,203 @@
+using System.Text.Json;
+
+namespace DeepSpeedSharp.Operator.Runtime;
+
+/// <summary>How a <see cref="ListWatcher{T}"/> paces itself; the defaults are those of Kubernetes' own clients.</summary>
+internal sealed record ListWatchOptions
+{
+    /// <summary>Objects per page of a list.</summary>
+    public int PageSize { get; init; } = 500;
+
+    /// <summary>Shortest time between two watches.</summary>
+    public TimeSpan BetweenWatches { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>A watch without a line for so long is taken for dead; the server sends a bookmark about every minute.</summary>
+    public TimeSpan Idle { get; init; } = TimeSpan.FromMinutes(3);
+
+    /// <summary>Wait after a first failure; each further one doubles it.</summary>
+    public TimeSpan FirstRetry { get; init; } = TimeSpan.FromMilliseconds(800);
+
+    /// <summary>Longest wait after a failure.</summary>
+    public TimeSpan LongestRetry { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>A connection that lasted so long ends a row of failures.</summary>
+    public TimeSpan Healthy { get; init; } = TimeSpan.FromMinutes(2);
+}
+
+/// <summary>Keeps a cache equal to a collection of the API server: one list, then a watch, again and again.</summary>
+/// <remarks>
+/// After the end of a stream the watch goes on from the last version, so nothing is missed. Whatever makes that version
+/// doubtful (410 Gone, an ERROR event, a line that cannot be read) leads to a new list.
+/// </remarks>
+/// <typeparam name="T">What is kept of each object.</typeparam>
+/// <param name="path">Path of the collection.</param>
+/// <param name="labelSelector">Which objects; empty for all.</param>
+/// <param name="read">Makes a state from an object.</param>
+/// <param name="cache">Receives the states.</param>
+/// <param name="api">The API server.</param>
+/// <param name="options">Pace.</param>
+/// <param name="time">Clock.</param>
+/// <param name="log">Log.</param>
+internal sealed class ListWatcher<T>(
+    string path, string labelSelector, Func<JsonElement, T> read, ObjectCache<T> cache, ApiConnection api,
+    ListWatchOptions options, TimeProvider time, ILogger log)
+    where T : class
+{
+    private readonly TaskCompletionSource _synced = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly string _selector = labelSelector.Length == 0 ? "" : $"&labelSelector={Uri.EscapeDataString(labelSelector)}";
+    private string? _version;
+    private string _lastSeen = "0";
+
+    /// <summary>Completes when the cache holds the first list.</summary>
+    public Task Synced => _synced.Task;
+
+    /// <summary>Runs until cancelled; survives any outage of the API server.</summary>
+    public async Task RunAsync(CancellationToken stop)
+    {
+        int failures = 0;
+        while (!stop.IsCancellationRequested)
+        {
+            long begin = time.GetTimestamp();
+            try
+            {
+                if (_version is null)
+                {
+                    _version = await ListAsync(stop);
+                    _synced.TrySetResult();
+                }
+
+                await WatchAsync(stop);
+                failures = 0;
+                await Task.Delay(options.BetweenWatches, time, stop);
+            }
+            catch (OperationCanceledException) when (stop.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (ApiException e) when (e.IsGone)
+            {
+                Log.ListAgain(log, path, e.Message);
+                _version = null;
+                await Pause(failures++, stop);
+            }
+            catch (Exception e) when (e is ApiException or HttpRequestException or IOException or TimeoutException or JsonException)
+            {
+                failures = time.GetElapsedTime(begin) >= options.Healthy ? 0 : failures;
+                Log.WatchFailed(log, path, e.Message);
+                await Pause(failures++, stop);
+            }
+        }
+    }
+
+    private async Task<string> ListAsync(CancellationToken stop)
+    {
+        var objects = new Dictionary<string, Cached<T>>();
+        string version, next = "";
+        do
+        {
+            JsonElement page = await api.GetAsync($"{path}?limit={options.PageSize}{_selector}{next}", stop);
+            foreach (JsonElement item in page.GetProperty("items").EnumerateArray())
+            {
+                (string key, string itemVersion) = Identify(item);
+                objects[key] = new Cached<T>(itemVersion, read(item));
+            }
+
+            JsonElement metadata = page.GetProperty("metadata");
+            version = metadata.GetProperty("resourceVersion").GetString()!;
+            next = metadata.TryGetProperty("continue", out JsonElement more) && more.GetString() is { Length: > 0 } token
+                ? $"&continue={Uri.EscapeDataString(token)}" : "";
+        }
+        while (next.Length > 0);
+
+        cache.Replace(objects, version, restored: ObjectCache<T>.IsNewer(_lastSeen, version));
+        _lastSeen = version;
+        Log.Listed(log, path, objects.Count, version);
+        return version;
+    }
+
+    // Returns at the orderly end of the stream; throws when the connection fails or the version is no longer good.
+    private async Task WatchAsync(CancellationToken stop)
+    {
+        // Watches of many replicas and kinds should not all end at the same moment.
+        int seconds = Random.Shared.Next(300, 600);
+        using var idle = new CancellationTokenSource(options.Idle, time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(stop, idle.Token);
+        try
+        {
+            using HttpResponseMessage response = await api.OpenAsync(
+                $"{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={_version}{_selector}",
+                either.Token);
+            await using Stream stream = await response.Content.ReadAsStreamAsync(either.Token);
+            using var lines = new StreamReader(stream);
+            while (await lines.ReadLineAsync(either.Token) is { } line)
+            {
+                idle.CancelAfter(options.Idle);
+                if (line.Length > 0)
+                {
+                    Take(line);
+                }
+            }
+        }
+        catch (OperationCanceledException) when (idle.IsCancellationRequested && !stop.IsCancellationRequested)
+        {
+            throw new TimeoutException($"no line for {options.Idle.TotalSeconds:0} s");
+        }
+    }
+
+    private void Take(string line)
+    {
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(line);
+            JsonElement item = document.RootElement.GetProperty("object");
+            string type = document.RootElement.GetProperty("type").GetString()!;
+            if (type == "ERROR")
+            {
+                throw Expired(item.GetRawText());
+            }
+
+            if (type == "BOOKMARK")
+            {
+                _version = _lastSeen = item.GetProperty("metadata").GetProperty("resourceVersion").GetString()!;
+                return;
+            }
+
+            (string key, string version) = Identify(item);
+            if (type == "DELETED")
+            {
+                cache.Remove(key, version);
+            }
+            else
+            {
+                cache.Put(key, version, read(item));
+            }
+
+            _version = _lastSeen = version;
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
+        {
+            // An event that was lost would leave the cache wrong for ever.
+            throw Expired(e.Message);
+        }
+
+        ApiException Expired(string reason) => ApiException.From(System.Net.HttpStatusCode.Gone, reason, $"watch {path}");
+    }
+
+    private static (string Key, string Version) Identify(JsonElement item)
+    {
+        JsonElement metadata = item.GetProperty("metadata");
+        string name = metadata.GetProperty("name").GetString()!;
+        string ns = metadata.TryGetProperty("namespace", out JsonElement value) ? value.GetString()! : "";
+        return ($"{ns}/{name}", metadata.GetProperty("resourceVersion").GetString()!);
+    }
+
+    private async Task Pause(int failures, CancellationToken stop)
+    {
+        TimeSpan wait = options.FirstRetry * Math.Pow(2, Math.Min(failures, 16));
+        wait = wait < options.LongestRetry ? wait : options.LongestRetry;
+
+        // Half of it is random, so that many clients do not return to a recovering server together.
+        wait = wait * (0.5 + Random.Shared.NextDouble() / 2);
+        await Task.Delay(wait, time, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+}

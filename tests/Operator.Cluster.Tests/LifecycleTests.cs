@@ -1,0 +1,46 @@
+using System.Text.Json.Nodes;
+
+namespace DeepSpeedSharp.Operator.Cluster.Tests;
+
+public sealed class LifecycleTests(TestCluster cluster) : ClusterTest(cluster)
+{
+    [Fact]
+    public async Task Job_Deleted_LeavesOnlyTheClaim()
+    {
+        Kubectl kubectl = Story("7-deleted");
+        await using Job job = await Job.ApplyAsync(kubectl, "shortlived", Job.Manifest("shortlived.yaml"));
+        await job.WaitForPhaseAsync("Running", 60);
+
+        await kubectl.ShowAsync("delete", "dsj", "shortlived");
+        await job.WaitAsync("its objects are gone", async () => await kubectl.GetAsync(
+            "get", "pods,services,configmaps", "-l", "deepspeedsharp.dev/job-name=shortlived", "-o", "name") == "", 60);
+
+        await kubectl.ShowAsync("get", "pods,services,configmaps,pvc", "-l", "deepspeedsharp.dev/job-name=shortlived");
+        Assert.Equal("persistentvolumeclaim/shortlived-checkpoints", await kubectl.GetAsync(
+            "get", "pvc", "-l", "deepspeedsharp.dev/job-name=shortlived", "-o", "name"));
+    }
+
+    [Fact]
+    public async Task Job_SuspendedAndResumed_GoesOnFromItsCheckpoint()
+    {
+        Kubectl kubectl = Story("8-suspended");
+        await using Job job = await Job.ApplyAsync(kubectl, "sleeper", Job.Manifest("sleeper.yaml"));
+        await job.WaitForStepAsync(30, 90);
+
+        await kubectl.ShowAsync("patch", "dsj", "sleeper", "--type=merge", "-p", """{"spec":{"suspend":true}}""");
+        await job.WaitAsync("condition Suspended", s => (string?)Job.Condition(s, "Suspended")?["status"] == "True", 60);
+        await job.WaitAsync("its pods have ended", async () =>
+            (await job.PodsAsync()).All(p => (string?)p["status"]!["phase"] is "Succeeded" or "Failed"), 30);
+        await kubectl.ShowAsync("get", "dsj,pods", "-o", "wide");
+        JsonNode suspended = await job.StatusAsync();
+        Assert.Equal("Suspended", (string?)suspended["phase"]);
+
+        await kubectl.ShowAsync("patch", "dsj", "sleeper", "--type=merge", "-p", """{"spec":{"suspend":false}}""");
+        JsonNode done = await job.WaitForPhaseAsync("Complete", 120);
+
+        Assert.Equal((2, 0, 0), ((int)done["attempt"]!, (int)done["restarts"]!, (int)done["disruptions"]!));
+        ShellResult log = await kubectl.ShowAsync("logs", "sleeper-2-0", "--tail=-1");
+        Assert.Matches(@"resuming after step [1-9]\d*", log.Output);
+        await kubectl.ShowAsync("describe", "dsj", "sleeper");
+    }
+}

@@ -1,0 +1,278 @@
+using System.Globalization;
+using System.Net;
+using System.Text;
+using System.Text.Json.Nodes;
+using k8s;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+
+namespace DeepSpeedSharp.Operator.Tests.FakeCluster;
+
+/// <summary>A small API server in this process: lists in pages, watches with versions, patches with conflicts, outages.</summary>
+internal sealed class FakeApi : IAsyncDisposable
+{
+    private readonly WebApplication _server;
+    private readonly HashSet<string> _deadClients = [];
+    private readonly HashSet<HttpContext> _open = [];
+
+    private FakeApi(WebApplication server) => _server = server;
+
+    public ObjectStore Store { get; } = new();
+
+    /// <summary>Whether every connection is cut.</summary>
+    public bool IsDown { get; private set; }
+
+    /// <summary>Every request but watches, as "VERB path".</summary>
+    public List<string> Requests { get; } = [];
+
+    /// <summary>Watch requests, with their query.</summary>
+    public List<string> Watches { get; } = [];
+
+    /// <summary>Called with the number of each write, from 1, and its path; says when its client dies.</summary>
+    public Func<int, string, Crash>? OnWrite { get; set; }
+
+    /// <summary>May answer a request itself.</summary>
+    public Func<HttpContext, Task<bool>>? Intercept { get; set; }
+
+    /// <summary>Writes that changed something, events not counted.</summary>
+    public int Writes { get; private set; }
+
+    public string Address => _server.Services.GetRequiredService<Microsoft.AspNetCore.Hosting.Server.IServer>()
+        .Features.Get<IServerAddressesFeature>()!.Addresses.First();
+
+    public static async Task<FakeApi> StartAsync()
+    {
+        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.WebHost.ConfigureKestrel(k => k.Listen(IPAddress.Loopback, 0));
+        WebApplication server = builder.Build();
+        var api = new FakeApi(server);
+        server.Run(api.HandleAsync);
+        await server.StartAsync();
+        return api;
+    }
+
+    /// <summary>A client of this server, known by its name.</summary>
+    public Kubernetes Client(string name = "test") => new(new KubernetesClientConfiguration { Host = Address, UserAgent = name });
+
+    /// <summary>Cuts all connections, and all new ones until <see cref="Up"/>.</summary>
+    public void Down()
+    {
+        IsDown = true;
+        CutConnections();
+    }
+
+    public void Up() => IsDown = false;
+
+    public void CutConnections()
+    {
+        lock (_open)
+        {
+            foreach (HttpContext context in _open.ToArray())
+            {
+                context.Abort();
+            }
+        }
+    }
+
+    public bool IsDead(string client)
+    {
+        lock (_deadClients)
+        {
+            return _deadClients.Contains(client);
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        CutConnections();
+        await _server.StopAsync(new CancellationTokenSource(TimeSpan.FromSeconds(1)).Token);
+        await _server.DisposeAsync();
+    }
+
+    private async Task HandleAsync(HttpContext context)
+    {
+        string client = context.Request.Headers.UserAgent.ToString();
+        if (IsDown || IsDead(client))
+        {
+            context.Abort();
+            return;
+        }
+
+        lock (_open)
+        {
+            _open.Add(context);
+        }
+
+        try
+        {
+            if (Intercept is null || !await Intercept(context))
+            {
+                await ServeAsync(context, client);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The client went away, or was cut off.
+        }
+        finally
+        {
+            lock (_open)
+            {
+                _open.Remove(context);
+            }
+        }
+    }
+
+    private async Task ServeAsync(HttpContext context, string client)
+    {
+        var path = ResourcePath.Parse(context.Request.Path);
+        if (context.Request.Query.ContainsKey("watch"))
+        {
+            lock (Watches)
+            {
+                Watches.Add(context.Request.QueryString.Value!);
+            }
+
+            await WatchAsync(context, path);
+            return;
+        }
+
+        lock (Requests)
+        {
+            Requests.Add($"{context.Request.Method} {context.Request.Path}");
+        }
+
+        string body = await new StreamReader(context.Request.Body).ReadToEndAsync(context.RequestAborted);
+        Crash crash = Crash.None;
+        bool isWrite = context.Request.Method != "GET" && path.Plural != "events";
+        if (isWrite)
+        {
+            int number;
+            lock (_deadClients)
+            {
+                number = ++Writes;
+            }
+
+            crash = OnWrite?.Invoke(number, context.Request.Path) ?? Crash.None;
+        }
+
+        if (crash == Crash.Before)
+        {
+            Kill(client, context);
+            return;
+        }
+
+        (HttpStatusCode code, JsonNode answer) = Answer(context, path, body);
+        if (crash == Crash.After)
+        {
+            Kill(client, context);
+            return;
+        }
+
+        context.Response.StatusCode = (int)code;
+        context.Response.ContentType = "application/json";
+        await context.Response.WriteAsync(answer.ToJsonString(), context.RequestAborted);
+    }
+
+    private void Kill(string client, HttpContext context)
+    {
+        lock (_deadClients)
+        {
+            _deadClients.Add(client);
+        }
+
+        context.Abort();
+    }
+
+    private (HttpStatusCode Code, JsonNode Answer) Answer(HttpContext context, ResourcePath path, string body)
+    {
+        string? Query(string name) => context.Request.Query.TryGetValue(name, out var value) ? value.ToString() : null;
+        try
+        {
+            return context.Request.Method switch
+            {
+                "GET" when path.Name is null => (HttpStatusCode.OK, Store.List(
+                    path, Query("labelSelector") ?? "", int.Parse(Query("limit") ?? "0", CultureInfo.InvariantCulture), Query("continue"))),
+                "GET" => (HttpStatusCode.OK, Store.Get(path)),
+                "POST" => (HttpStatusCode.Created, Store.Create(path, JsonNode.Parse(body)!.AsObject())),
+                "PATCH" => (HttpStatusCode.OK, Store.Patch(path, JsonNode.Parse(body)!.AsObject())),
+                "DELETE" => (HttpStatusCode.OK, Store.Delete(path, (string?)JsonNode.Parse(body)?["preconditions"]?["uid"])),
+                _ => throw new StoreException(HttpStatusCode.MethodNotAllowed, "MethodNotAllowed", context.Request.Method),
+            };
+        }
+        catch (StoreException e)
+        {
+            return (e.Code, e.ToStatus());
+        }
+    }
+
+    private async Task WatchAsync(HttpContext context, ResourcePath path)
+    {
+        long version = long.Parse(context.Request.Query["resourceVersion"].ToString(), CultureInfo.InvariantCulture);
+        string selector = context.Request.Query["labelSelector"].ToString();
+        context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
+        context.Response.ContentType = "application/json";
+        await context.Response.StartAsync(context.RequestAborted);
+        while (!context.RequestAborted.IsCancellationRequested)
+        {
+            Task changed = Store.NextChange;
+            if (version < Store.OldestKept)
+            {
+                JsonObject expired = new StoreException(HttpStatusCode.Gone, "Expired", "too old resource version").ToStatus();
+                await LineAsync(context, new JsonObject { ["type"] = "ERROR", ["object"] = expired });
+                return;
+            }
+
+            foreach ((long at, JsonObject line) in Store.Since(path, selector, version))
+            {
+                await LineAsync(context, line);
+                version = at;
+            }
+
+            await changed.WaitAsync(context.RequestAborted);
+            if (Store.EndWatches)
+            {
+                return;
+            }
+        }
+    }
+
+    /// <summary>Writes one line of a watch.</summary>
+    public static async Task LineAsync(HttpContext context, JsonObject line)
+    {
+        await context.Response.Body.WriteAsync(Encoding.UTF8.GetBytes(line.ToJsonString() + "\n"), context.RequestAborted);
+        await context.Response.Body.FlushAsync(context.RequestAborted);
+    }
+}
+
+/// <summary>When the client of a write dies.</summary>
+internal enum Crash
+{
+    None,
+    Before,
+    After,
+}
+
+/// <summary>The parts of a request path.</summary>
+internal sealed record ResourcePath(string Plural, string? Namespace, string? Name, string? Subresource)
+{
+    public static ResourcePath Parse(string path)
+    {
+        string[] parts = path.Split('/', StringSplitOptions.RemoveEmptyEntries);
+        int next = parts[0] == "api" ? 2 : 3;
+        string? ns = null;
+        if (parts[next] == "namespaces")
+        {
+            ns = parts[next + 1];
+            next += 2;
+        }
+
+        return new ResourcePath(parts[next], ns, parts.ElementAtOrDefault(next + 1), parts.ElementAtOrDefault(next + 2));
+    }
+}

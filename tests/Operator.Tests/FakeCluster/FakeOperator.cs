@@ -1,0 +1,120 @@
+using System.Text.Json.Nodes;
+using DeepSpeedSharp.Operator.Runtime;
+using k8s;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+
+namespace DeepSpeedSharp.Operator.Tests.FakeCluster;
+
+/// <summary>A fake cluster with the real operator against it, and a clock that the test moves.</summary>
+internal sealed class FakeOperator : IAsyncDisposable
+{
+    private readonly CancellationTokenSource _stop = new();
+    private Kubernetes? _client;
+    private JobOperator? _operator;
+    private Task _run = Task.CompletedTask;
+    private CancellationTokenSource _current = new();
+    private int _starts;
+
+    private FakeOperator(FakeApi api) => Api = api;
+
+    public FakeApi Api { get; }
+
+    public FakeTimeProvider Time { get; } = new(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
+
+    public OperatorMetrics Metrics { get; private set; } = new();
+
+    /// <summary>Name that requests of the running operator carry.</summary>
+    public string Client => $"operator-{_starts}";
+
+    public static async Task<FakeOperator> StartAsync(OperatorOptions? options = null)
+    {
+        var fake = new FakeOperator(await FakeApi.StartAsync());
+        fake.Start(options ?? new OperatorOptions());
+        return fake;
+    }
+
+    /// <summary>Starts another operator in the place of the one before, which is gone at once.</summary>
+    public void Start(OperatorOptions? options = null)
+    {
+        _current.Cancel();
+        _current = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
+        _starts++;
+        _client = Api.Client(Client);
+        Metrics = new OperatorMetrics();
+        _operator = new JobOperator(_client, options ?? new OperatorOptions(), new ListWatchOptions { PageSize = 2 },
+            new JobWatch(Time, Metrics, NullLogger.Instance));
+        _run = _operator.RunAsync(_current.Token);
+    }
+
+    public void Apply(string name, string spec = """{"image":"worker:1","numNodes":2}""") => Api.Store.Create(
+        new ResourcePath("deepspeedjobs", "default", null, null),
+        new JsonObject
+        {
+            ["apiVersion"] = "deepspeedsharp.dev/v1alpha1",
+            ["kind"] = "DeepSpeedJob",
+            ["metadata"] = new JsonObject { ["name"] = name },
+            ["spec"] = JsonNode.Parse(spec),
+        });
+
+    public void Edit(string name, string specPatch) => Api.Store.Patch(
+        new ResourcePath("deepspeedjobs", "default", name, null),
+        new JsonObject { ["spec"] = JsonNode.Parse(specPatch) });
+
+    public JsonNode Status(string name) => Api.Store.Find("deepspeedjobs", name)?["status"] ?? new JsonObject();
+
+    public JsonNode? Condition(string name, string type) =>
+        Status(name)["conditions"]?.AsArray().FirstOrDefault(c => (string?)c!["type"] == type);
+
+    public bool PodExists(string pod) => Api.Store.Find("pods", pod) is not null;
+
+    /// <summary>Moves the clock in small steps until something is so; fails with the cluster's state.</summary>
+    public async Task Until(Func<bool> condition, string what, Func<Task>? eachStep = null)
+    {
+        for (int i = 0; i < 1500; i++)
+        {
+            if (condition())
+            {
+                return;
+            }
+
+            if (eachStep is not null)
+            {
+                await eachStep();
+            }
+
+            Time.Advance(TimeSpan.FromMilliseconds(250));
+            await Task.Delay(4, TestContext.Current.CancellationToken);
+            if (_run.IsFaulted)
+            {
+                await _run;
+            }
+        }
+
+        string objects = string.Join("\n", Api.Store.All("deepspeedjobs").Concat(Api.Store.All("pods")).Select(o => o.ToJsonString()));
+        Assert.Fail($"never came true: {what}\n{objects}");
+    }
+
+    public Task UntilPhase(string name, string phase) => Until(() => (string?)Status(name)["phase"] == phase, $"{name} is {phase}");
+
+    /// <summary>Lets the operator work for a while.</summary>
+    public async Task Settle(int seconds = 20)
+    {
+        for (int i = 0; i < seconds * 4; i++)
+        {
+            Time.Advance(TimeSpan.FromMilliseconds(250));
+            await Task.Delay(4, TestContext.Current.CancellationToken);
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync();
+        await Api.DisposeAsync();
+        await Task.WhenAny(_run, Task.Delay(2000));
+        _operator?.Dispose();
+        _client?.Dispose();
+        _stop.Dispose();
+        _current.Dispose();
+    }
+}

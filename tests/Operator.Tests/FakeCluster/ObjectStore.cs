@@ -1,0 +1,273 @@
+using System.Globalization;
+using System.Net;
+using System.Text.Json.Nodes;
+
+namespace DeepSpeedSharp.Operator.Tests.FakeCluster;
+
+/// <summary>What the fake API server answers with an error.</summary>
+internal sealed class StoreException(HttpStatusCode code, string reason, string message) : Exception(message)
+{
+    public HttpStatusCode Code { get; } = code;
+
+    public JsonObject ToStatus() => new()
+    {
+        ["kind"] = "Status",
+        ["apiVersion"] = "v1",
+        ["status"] = "Failure",
+        ["message"] = Message,
+        ["reason"] = reason,
+        ["code"] = (int)Code,
+    };
+}
+
+/// <summary>The objects of the fake API server, with one version for all and the history that watches need.</summary>
+internal sealed class ObjectStore
+{
+    private readonly Lock _lock = new();
+    private readonly SortedDictionary<string, JsonObject> _objects = new(StringComparer.Ordinal);
+    private readonly List<(long Version, string Plural, string Type, JsonObject Object)> _history = [];
+    private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private long _version = 100;
+    private int _uids;
+
+    /// <summary>Watches from before this version are told that it is gone.</summary>
+    public long OldestKept { get; private set; }
+
+    public bool EndWatches { get; private set; }
+
+    /// <summary>Called for every created object, before it is stored.</summary>
+    public Action<string, JsonObject>? Creating { get; set; }
+
+    /// <summary>Names of all objects ever created, as "plural/name".</summary>
+    public List<string> Created { get; } = [];
+
+    public Task NextChange
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _changed.Task;
+            }
+        }
+    }
+
+    public JsonObject List(ResourcePath path, string selector, int limit, string? continueFrom)
+    {
+        lock (_lock)
+        {
+            KeyValuePair<string, JsonObject>[] all = [.. _objects.Where(o => Matches(o.Key, o.Value, path, selector)
+                && (continueFrom is null || string.CompareOrdinal(o.Key, continueFrom) > 0))];
+            KeyValuePair<string, JsonObject>[] page = limit > 0 ? [.. all.Take(limit)] : all;
+            var metadata = new JsonObject { ["resourceVersion"] = Text(_version) };
+            if (page.Length < all.Length)
+            {
+                metadata["continue"] = page[^1].Key;
+            }
+
+            return new JsonObject
+            {
+                ["kind"] = "List",
+                ["metadata"] = metadata,
+                ["items"] = new JsonArray([.. page.Select(o => o.Value.DeepClone())]),
+            };
+        }
+    }
+
+    public JsonObject Get(ResourcePath path)
+    {
+        lock (_lock)
+        {
+            return Find(path).DeepClone().AsObject();
+        }
+    }
+
+    /// <summary>The object, or null.</summary>
+    public JsonObject? Find(string plural, string name, string ns = "default")
+    {
+        lock (_lock)
+        {
+            return _objects.GetValueOrDefault($"{plural}/{ns}/{name}")?.DeepClone().AsObject();
+        }
+    }
+
+    public IReadOnlyList<JsonObject> All(string plural)
+    {
+        lock (_lock)
+        {
+            return [.. _objects.Where(o => o.Key.StartsWith(plural + "/", StringComparison.Ordinal)).Select(o => o.Value.DeepClone().AsObject())];
+        }
+    }
+
+    public JsonObject Create(ResourcePath path, JsonObject body)
+    {
+        lock (_lock)
+        {
+            string name = (string)body["metadata"]!["name"]!;
+            string key = $"{path.Plural}/{path.Namespace}/{name}";
+            if (_objects.ContainsKey(key))
+            {
+                throw new StoreException(HttpStatusCode.Conflict, "AlreadyExists", $"{path.Plural} \"{name}\" already exists");
+            }
+
+            Creating?.Invoke(path.Plural, body);
+            Created.Add($"{path.Plural}/{name}");
+            JsonNode metadata = body["metadata"]!;
+            metadata["namespace"] = path.Namespace;
+            metadata["uid"] = $"uid-{++_uids}";
+            metadata["creationTimestamp"] = "2026-01-01T00:00:00Z";
+            metadata["generation"] = 1L;
+            _objects[key] = body;
+            Publish(key, "ADDED");
+            return body.DeepClone().AsObject();
+        }
+    }
+
+    public JsonObject Patch(ResourcePath path, JsonObject patch)
+    {
+        lock (_lock)
+        {
+            JsonObject current = Find(path);
+            if (patch["metadata"]?["resourceVersion"] is { } expected && (string?)expected != (string?)current["metadata"]!["resourceVersion"])
+            {
+                throw new StoreException(HttpStatusCode.Conflict, "Conflict", "the object has been modified");
+            }
+
+            // A status patch changes the status alone, and any other one does not.
+            string part = path.Subresource ?? "spec";
+            JsonNode? before = current[part]?.DeepClone();
+            Merge(current, path.Plural == "events" ? patch : new JsonObject { [part] = patch[part]?.DeepClone() });
+            if (part == "spec" && !JsonNode.DeepEquals(before, current["spec"]))
+            {
+                current["metadata"]!["generation"] = (long)current["metadata"]!["generation"]! + 1;
+            }
+
+            Publish($"{path.Plural}/{path.Namespace}/{path.Name}", "MODIFIED");
+            return current.DeepClone().AsObject();
+        }
+    }
+
+    /// <summary>Changes an object as another component would.</summary>
+    public void Change(string plural, string name, Action<JsonObject> change)
+    {
+        lock (_lock)
+        {
+            if (_objects.TryGetValue($"{plural}/default/{name}", out JsonObject? current))
+            {
+                change(current);
+                Publish($"{plural}/default/{name}", "MODIFIED");
+            }
+        }
+    }
+
+    public JsonObject Delete(ResourcePath path, string? uid)
+    {
+        lock (_lock)
+        {
+            JsonObject current = Find(path);
+            if (uid is not null && uid != (string?)current["metadata"]!["uid"])
+            {
+                throw new StoreException(HttpStatusCode.Conflict, "Conflict", "the UID in the precondition does not match");
+            }
+
+            string key = $"{path.Plural}/{path.Namespace}/{path.Name}";
+            Publish(key, "DELETED");
+            _objects.Remove(key);
+            return current.DeepClone().AsObject();
+        }
+    }
+
+    public IReadOnlyList<(long Version, JsonObject Line)> Since(ResourcePath path, string selector, long version)
+    {
+        lock (_lock)
+        {
+            return [.. _history
+                .Where(h => h.Version > version && h.Plural == path.Plural && Selected(h.Object, selector)
+                    && (path.Namespace is null || path.Namespace == (string?)h.Object["metadata"]!["namespace"]))
+                .Select(h => (h.Version, new JsonObject { ["type"] = h.Type, ["object"] = h.Object.DeepClone() }))];
+        }
+    }
+
+    /// <summary>Forgets the history, as after five minutes in etcd.</summary>
+    public void Compact()
+    {
+        lock (_lock)
+        {
+            _history.Clear();
+            OldestKept = ++_version;
+            Signal();
+        }
+    }
+
+    /// <summary>Closes every watch in good order.</summary>
+    public async Task EndWatchesAsync()
+    {
+        lock (_lock)
+        {
+            EndWatches = true;
+            Signal();
+        }
+
+        await Task.Delay(50);
+        EndWatches = false;
+    }
+
+    private JsonObject Find(ResourcePath path) =>
+        _objects.GetValueOrDefault($"{path.Plural}/{path.Namespace}/{path.Name}")
+        ?? throw new StoreException(HttpStatusCode.NotFound, "NotFound", $"{path.Plural} \"{path.Name}\" not found");
+
+    private void Publish(string key, string type)
+    {
+        JsonObject current = _objects[key];
+        current["metadata"]!["resourceVersion"] = Text(++_version);
+        _history.Add((_version, key.Split('/')[0], type, current.DeepClone().AsObject()));
+        Signal();
+    }
+
+    private void Signal()
+    {
+        TaskCompletionSource changed = _changed;
+        _changed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        changed.SetResult();
+    }
+
+    private static bool Matches(string key, JsonObject value, ResourcePath path, string selector) =>
+        key.StartsWith($"{path.Plural}/{(path.Namespace is null ? "" : path.Namespace + "/")}", StringComparison.Ordinal)
+        && Selected(value, selector);
+
+    private static bool Selected(JsonObject value, string selector) =>
+        selector.Split(',', StringSplitOptions.RemoveEmptyEntries).All(term =>
+        {
+            string[] parts = term.Split("!=");
+            bool negative = parts.Length == 2;
+            parts = negative ? parts : term.Split('=');
+            return ((string?)value["metadata"]?["labels"]?[parts[0]] == parts[1]) != negative;
+        });
+
+    private static void Merge(JsonObject target, JsonObject patch)
+    {
+        foreach ((string name, JsonNode? value) in patch.ToArray())
+        {
+            if (value is null)
+            {
+                target.Remove(name);
+            }
+            else if (value is JsonObject child && target[name] is JsonObject existing)
+            {
+                Merge(existing, child);
+            }
+            else if (value is JsonObject created)
+            {
+                var fresh = new JsonObject();
+                target[name] = fresh;
+                Merge(fresh, created);
+            }
+            else
+            {
+                target[name] = value.DeepClone();
+            }
+        }
+    }
+
+    private static string Text(long version) => version.ToString(CultureInfo.InvariantCulture);
+}

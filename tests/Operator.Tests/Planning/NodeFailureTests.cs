@@ -1,0 +1,99 @@
+using DeepSpeedSharp.Operator.Planning;
+
+namespace DeepSpeedSharp.Operator.Tests.Planning;
+
+public sealed class NodeFailureTests
+{
+    [Theory]
+    [InlineData(1, FailureKind.Counted, "NodeFailed")]
+    [InlineData(64, FailureKind.Refusal, "WorkerRefused")]
+    [InlineData(65, FailureKind.Refusal, "WorkerRefused")]
+    [InlineData(69, FailureKind.Counted, "PeerLost")]
+    [InlineData(70, FailureKind.Counted, "NodeFailed")]
+    [InlineData(75, FailureKind.Counted, "NodeFailed")]
+    [InlineData(78, FailureKind.Refusal, "WorkerRefused")]
+    [InlineData(137, FailureKind.Counted, "NodeFailed")]
+    [InlineData(143, FailureKind.Disruption, "Terminated")]
+    internal void ExitCode_OfAPod_DecidesTheKind(int exitCode, FailureKind kind, string reason)
+    {
+        NodeFailure failure = Assert.Single(NodeFailure.Find(Some.RunningJob().With(Some.FailedPod(1, exitCode))));
+
+        Assert.Equal((kind, reason), (failure.Kind, failure.Reason));
+        Assert.Contains($"exit code {exitCode}", failure.Message);
+    }
+
+    [Fact]
+    public void Refusal_ThatIsRetryable_IsCounted() => Assert.Equal(FailureKind.Counted, Only(
+        Some.FailedPod(1, 65, message: """{"kind":"data","retryable":true,"message":"the share is away"}""")).Kind);
+
+    [Theory]
+    [InlineData("Evicted")]
+    [InlineData("NodeShutdown")]
+    [InlineData("UnexpectedAdmissionError")]
+    public void PlatformReason_OfAPod_IsADisruption(string reason) =>
+        Assert.Equal((FailureKind.Disruption, reason), KindOf(Some.FailedPod(1, 137) with { Reason = reason }));
+
+    [Fact]
+    public void DisruptionTarget_OfAPod_IsADisruption() => Assert.Equal((FailureKind.Disruption, "PreemptionByScheduler"),
+        KindOf(Some.FailedPod(1, 1) with { DisruptionReason = "PreemptionByScheduler" }));
+
+    [Fact]
+    public void Deletion_BySomebodyElse_IsADisruption() =>
+        Assert.Equal((FailureKind.Disruption, "PodDeleted"), KindOf(Some.RunningPod(1) with { DeletedAt = Some.Now }));
+
+    [Fact]
+    public void OutOfMemory_OfAPod_IsNamed() => Assert.Equal((FailureKind.Counted, "OOMKilled"),
+        KindOf(Some.FailedPod(1, 137) with { TerminatedReason = "OOMKilled" }));
+
+    [Theory]
+    // The first to end is the cause.
+    [InlineData(137, 20, 1, 10, 0)]
+    [InlineData(137, 10, 1, 20, 1)]
+    // In the same second, what explains more is the cause.
+    [InlineData(69, 10, 137, 10, 1)]
+    [InlineData(1, 10, 78, 10, 1)]
+    [InlineData(1, 10, 143, 10, 1)]
+    [InlineData(1, 10, 1, 10, 0)]
+    // A rank that lost its peer may be seen to end a little earlier than that peer.
+    [InlineData(69, 12, 137, 10, 1)]
+    [InlineData(69, 20, 137, 10, 0)]
+    public void Cause_OfTwoFailures_IsFirst(int code0, int secondsAgo0, int code1, int secondsAgo1, int cause)
+    {
+        JobSnapshot job = Some.RunningJob().With(Some.FailedPod(0, code0, secondsAgo0), Some.FailedPod(1, code1, secondsAgo1));
+
+        Assert.Equal(cause, NodeFailure.Find(job)[0].Index);
+    }
+
+    [Fact]
+    public void Cause_DeletedPod_ComesBeforeThePeersItTookAlong()
+    {
+        PodSnapshot deleted = Some.FailedPod(1, 143, secondsAgo: 2) with { DeletedAt = Some.Now.AddSeconds(-10) };
+
+        NodeFailure cause = NodeFailure.Find(Some.RunningJob().With(Some.FailedPod(0, 69, 9), deleted))[0];
+
+        Assert.Equal((1, "PodDeleted"), (cause.Index, cause.Reason));
+    }
+
+    [Fact]
+    public void Cause_DeletedPod_ComesBeforeARankThatEndedWithIt()
+    {
+        PodSnapshot deleted = Some.RunningPod(1) with { DeletedAt = Some.Now.AddSeconds(-10) };
+
+        NodeFailure cause = NodeFailure.Find(Some.RunningJob().With(Some.FailedPod(0, 143, 10), deleted))[0];
+
+        Assert.Equal((1, "PodDeleted"), (cause.Index, cause.Reason));
+    }
+
+    [Fact]
+    public void FailedPod_ClearedAwayLater_StillCounts() => Assert.Equal((FailureKind.Counted, "NodeFailed"),
+        KindOf(Some.FailedPod(1, 1, secondsAgo: 10) with { DeletedAt = Some.Now.AddSeconds(-5) }));
+
+    [Fact]
+    public void Message_OfTheWorker_IsPartOfTheFailure() => Assert.Equal(
+        "pod a-1-1 gave up with exit code 65: no tokens in /data", Only(Some.FailedPod(1, 65,
+            message: """{"kind":"data","retryable":false,"step":0,"message":"no tokens in /data"}""")).Message);
+
+    private static NodeFailure Only(PodSnapshot pod) => Assert.Single(NodeFailure.Find(Some.RunningJob().With(pod)));
+
+    private static (FailureKind, string) KindOf(PodSnapshot pod) => (Only(pod).Kind, Only(pod).Reason);
+}

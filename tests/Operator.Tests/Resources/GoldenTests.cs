@@ -1,0 +1,57 @@
+using System.Text;
+using System.Text.Json.Nodes;
+using DeepSpeedSharp.Jobs;
+using DeepSpeedSharp.Operator.Api.Schema;
+using DeepSpeedSharp.Operator.Planning;
+using DeepSpeedSharp.Operator.Resources;
+using k8s;
+
+namespace DeepSpeedSharp.Operator.Tests.Resources;
+
+/// <summary>Manifest in, objects out. <c>REWRITE_GOLDEN=1</c> writes the expected files anew, for review.</summary>
+public sealed class GoldenTests
+{
+    private static readonly string Folder = RepositoryFiles.Path("tests", "Operator.Tests", "Golden");
+
+    public static TheoryData<string> Cases() => [.. Directory.GetDirectories(Folder).Select(f => Path.GetFileName(f)!).Order(StringComparer.Ordinal)];
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Objects_OfAJob_AreAsExpected(string name)
+    {
+        DeepSpeedJobManifest manifest = DeepSpeedJobManifest.Load(Path.Combine(Folder, name, "job.yaml"));
+        Assert.Empty(ClusterRules.Check(manifest.Name, manifest.Spec));
+
+        string actual = Build(manifest);
+
+        string expected = Path.Combine(Folder, name, "expected.yaml");
+        if (Environment.GetEnvironmentVariable("REWRITE_GOLDEN") == "1")
+        {
+            File.WriteAllText(expected, actual);
+        }
+
+        Assert.Equal(File.Exists(expected) ? File.ReadAllText(expected) : "(no expected.yaml)", actual);
+    }
+
+    private static string Build(DeepSpeedJobManifest manifest)
+    {
+        const int Attempt = 3;
+        (DeepSpeedJobSpec spec, var owner) = (manifest.Spec, new JobOwner(manifest.Name, manifest.Namespace, "7b2f-uid"));
+        JobPlan plan = JobPlan.From(spec, new JobIdentity(owner.Name, owner.Namespace, owner.Uid, Attempt, Restarts: 1),
+            WorkerPods.Placement(owner, spec, Attempt));
+        object?[] objects =
+        [
+            HeadlessService.Build(owner, spec),
+            AttemptConfigMap.Build(owner, Attempt, plan, spec.Config?.ToJsonString()),
+            CheckpointClaim.Build(owner, spec),
+            .. plan.Nodes.Select(node => WorkerPods.Build(owner, spec, Attempt, node)),
+        ];
+        var text = new StringBuilder();
+        foreach (object built in objects.OfType<object>())
+        {
+            text.Append("---\n").Append(YamlText.Write(JsonNode.Parse(KubernetesJson.Serialize(built))!.AsObject()));
+        }
+
+        return text.ToString();
+    }
+}
