@@ -100,16 +100,13 @@ internal sealed class Job(Kubectl kubectl, string name) : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await kubectl.RunAsync("delete", "dsj", name, "--ignore-not-found", "--timeout=60s");
-        await kubectl.RunAsync("delete", "pods", "-l", $"deepspeedsharp.dev/job-name={name}", "--grace-period=1", "--timeout=30s");
+        await kubectl.RunAsync("delete", "pods", "-l", $"deepspeedsharp.dev/job-name={name}", "--force", "--grace-period=0", "--timeout=30s");
         string volume = (await kubectl.RunAsync("get", "pvc", $"{name}-checkpoints", "-o", "jsonpath={.spec.volumeName}")).Output.Trim();
         if (TestCluster.IsOwn && volume.Length > 0)
         {
             string folder = await kubectl.GetAsync("get", "pv", volume, "-o", "jsonpath={.spec.hostPath.path}");
             await kubectl.RunAsync("delete", "pvc", $"{name}-checkpoints", "--timeout=30s");
-            if (Directory.Exists(Path.Combine(folder, name)))
-            {
-                Directory.Delete(Path.Combine(folder, name), recursive: true);
-            }
+            await Shell.RunAsync("rm", ["-rf", Path.Combine(folder, name)], TimeSpan.FromSeconds(30));
 
             // A released volume is not given to another claim by itself.
             await kubectl.RunAsync("patch", "pv", volume, "--type=json", "-p", """[{"op":"remove","path":"/spec/claimRef"}]""");

@@ -2,6 +2,7 @@ using DeepSpeedSharp.Operator.Cluster.Tests;
 
 [assembly: AssemblyFixture(typeof(TestCluster))]
 [assembly: CollectionBehavior(DisableTestParallelization = true)]
+[assembly: TestCollectionOrderer(typeof(OutageLast))]
 
 namespace DeepSpeedSharp.Operator.Cluster.Tests;
 

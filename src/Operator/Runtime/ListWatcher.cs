@@ -54,7 +54,7 @@ internal sealed class ListWatcher<T>(
     /// <summary>Runs until cancelled; survives any outage of the API server.</summary>
     public async Task RunAsync(CancellationToken stop)
     {
-        int failures = 0;
+        (int failures, int relists) = (0, 0);
         while (!stop.IsCancellationRequested)
         {
             long begin = time.GetTimestamp();
@@ -64,10 +64,11 @@ internal sealed class ListWatcher<T>(
                 {
                     _version = await ListAsync(stop);
                     _synced.TrySetResult();
+                    failures = 0;
                 }
 
                 await WatchAsync(stop);
-                failures = 0;
+                (failures, relists) = (0, 0);
                 await Task.Delay(options.BetweenWatches, time, stop);
             }
             catch (OperationCanceledException) when (stop.IsCancellationRequested)
@@ -76,18 +77,22 @@ internal sealed class ListWatcher<T>(
             }
             catch (ApiException e) when (e.IsGone)
             {
+                // The server is well again, however long it was away; only lists in quick succession are slowed down.
                 Log.ListAgain(log, path, e.Message);
                 _version = null;
-                await Pause(failures++, stop);
+                relists = IsHealthy(begin) ? 0 : relists;
+                await Pause(relists++, stop);
             }
             catch (Exception e) when (e is ApiException or HttpRequestException or IOException or TimeoutException or JsonException)
             {
-                failures = time.GetElapsedTime(begin) >= options.Healthy ? 0 : failures;
+                failures = IsHealthy(begin) ? 0 : failures;
                 Log.WatchFailed(log, path, e.Message);
                 await Pause(failures++, stop);
             }
         }
     }
+
+    private bool IsHealthy(long begin) => time.GetElapsedTime(begin) >= options.Healthy;
 
     private async Task<string> ListAsync(CancellationToken stop)
     {

@@ -113,6 +113,25 @@ public sealed class ListWatcherTests : IAsyncLifetime
         await Holds("a", "b");
     }
 
+    [Fact]
+    public async Task Version_ThatIsGoneAfterALongOutage_LeadsToANewListSoon()
+    {
+        Create("a");
+        Start(Fast with { LongestRetry = TimeSpan.FromMinutes(1) });
+        await Holds("a");
+        _api.Down();
+        await Task.Delay(1000, TestContext.Current.CancellationToken);
+        _api.Store.Compact();
+        _api.Up();
+        int watches = _api.Watches.Count;
+        await Until(() => _api.Watches.Count > watches, "the watch is tried again");
+        long told = TimeProvider.System.GetTimestamp();
+
+        await Until(() => _api.Requests.Count == 2, "a second list");
+
+        Assert.InRange(TimeProvider.System.GetElapsedTime(told).TotalMilliseconds, 0, 300);
+    }
+
     [Theory]
     [InlineData("""{"type":"MODIFIED","object":""")]
     [InlineData("""{"type":"MODIFIED"}""")]
