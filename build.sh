@@ -43,8 +43,6 @@ step "format"
 dotnet format Operator.sln --no-restore --verify-no-changes
 step "build"
 dotnet build Operator.sln --configuration Release --no-restore --nologo
-step "generated files"
-dotnet artifacts/bin/Operator/release/deepspeed-operator.dll generate crd --check
 
 for project in Config.Tests Jobs.Tests Architecture.Tests Engine.Tests Worker.Tests Launcher.Tests Operator.Tests; do
   step "$project"
