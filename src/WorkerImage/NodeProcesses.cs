@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using DeepSpeedSharp.Config;
 
 namespace DeepSpeedSharp.Worker;
@@ -15,8 +14,7 @@ internal static class NodeProcesses
     {
         var ended = new TaskCompletionSource<(int LocalRank, int Code)>(TaskCreationOptions.RunContinuationsAsynchronously);
         Process[] ranks = [.. Enumerable.Range(0, environment.LocalWorldSize).Select(i => Start(args, environment.ForSlot(i)))];
-        using PosixSignalRegistration term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Forward);
-        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Forward);
+        StopSignals.Handle(_ => Forward());
         int left = ranks.Length;
         for (int i = 0; i < ranks.Length; i++)
         {
@@ -28,7 +26,7 @@ internal static class NodeProcesses
         {
             Console.Error.WriteLine($"node {environment.NodeRank}: rank {environment.ForSlot(first.LocalRank).Rank} ended "
                 + $"with exit code {first.Code}; ending the other ranks of this node");
-            Forward(null);
+            Forward();
             foreach (Process rank in ranks)
             {
                 if (!rank.WaitForExit(EndTimeout))
@@ -50,13 +48,8 @@ internal static class NodeProcesses
             }
         }
 
-        void Forward(PosixSignalContext? context)
+        void Forward()
         {
-            if (context is not null)
-            {
-                context.Cancel = true;
-            }
-
             foreach (Process rank in ranks.Where(r => !r.HasExited))
             {
                 _ = Signals.Terminate(rank.Id);

@@ -2,6 +2,7 @@ using System.CommandLine;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Worker;
 
+StopSignals.Listen();
 var root = new RootCommand("The worker of DeepSpeedSharp: trains as one rank, or starts one process per slot of its node.")
 {
     TrainCommand.Create(options => Worker.Run(args, options)),

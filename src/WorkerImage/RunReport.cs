@@ -39,8 +39,11 @@ internal sealed class RunReport : IDisposable
         }
     }
 
-    /// <summary>Loss of the last step; null before the first.</summary>
-    public double? LastLoss { get; private set; }
+    /// <summary>How far training is.</summary>
+    public RunProgress Progress { get; private set; } = new();
+
+    /// <summary>Whether this process has trained a step.</summary>
+    public bool HasTrained { get; private set; }
 
     public void Begin(string what, string? resumedFrom)
     {
@@ -63,11 +66,11 @@ internal sealed class RunReport : IDisposable
         _secondsPerStep = _secondsPerStep == 0 ? seconds : 0.9 * _secondsPerStep + 0.1 * seconds;
         double tokensPerSecond = _tokensPerStep / Math.Max(1e-9, _secondsPerStep);
         TimeSpan left = TimeSpan.FromSeconds(Math.Min(1e9, (_options.MaxSteps - metrics.Step) * _secondsPerStep));
-        LastLoss = metrics.Loss;
+        HasTrained = true;
         _console?.Report(metrics, tokensPerSecond, left);
         _file?.Write(metrics, _tokensPerStep / Math.Max(1e-9, seconds), seconds);
         _endpoint?.Report(metrics, _engine.Batch.TrainBatchSize, _tokensPerStep, seconds);
-        Publish((_endpoint?.Progress ?? new RunProgress()) with
+        Publish(Progress with
         {
             Step = metrics.Step,
             Loss = double.IsFinite(metrics.Loss) ? metrics.Loss : null,
@@ -82,7 +85,7 @@ internal sealed class RunReport : IDisposable
         DateTimeOffset now = _clock.GetUtcNow();
         _console?.Say($"saved {path} in {took.TotalSeconds:0.0} s");
         _endpoint?.ReportCheckpoint(now, took.TotalSeconds);
-        Publish((_endpoint?.Progress ?? new RunProgress()) with { LastCheckpointStep = _engine.GlobalSteps, LastCheckpointTime = now });
+        Publish(Progress with { LastCheckpointStep = _engine.GlobalSteps, LastCheckpointTime = now });
     }
 
     public void End(string how, long savedStep)
@@ -102,13 +105,14 @@ internal sealed class RunReport : IDisposable
 
     private void Publish(RunProgress progress)
     {
+        Progress = progress with
+        {
+            TotalSteps = _options.MaxSteps,
+            Attempt = int.TryParse(Environment.GetEnvironmentVariable("DSJ_ATTEMPT"), out int attempt) ? attempt : null,
+        };
         if (_endpoint is not null)
         {
-            _endpoint.Progress = progress with
-            {
-                TotalSteps = _options.MaxSteps,
-                Attempt = int.TryParse(Environment.GetEnvironmentVariable("DSJ_ATTEMPT"), out int attempt) ? attempt : null,
-            };
+            _endpoint.Progress = Progress;
         }
     }
 }

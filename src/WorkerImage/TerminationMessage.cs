@@ -9,7 +9,7 @@ internal static class TerminationMessage
     private const int LongestMessage = 2000;
 
     /// <summary>Writes the message where Kubernetes has put a file for it, and nowhere else.</summary>
-    public static void Write(string kind, bool retryable, string message, long? step = null, double? loss = null)
+    public static void Write(string kind, bool retryable, string message, RunProgress? progress = null)
     {
         if (!File.Exists(Path))
         {
@@ -22,9 +22,13 @@ internal static class TerminationMessage
             {
                 kind,
                 retryable,
-                step,
-                loss = loss is { } value && double.IsFinite(value) ? loss : null,
                 message = message.Length <= LongestMessage ? message : message[..LongestMessage],
+                attempt = progress?.Attempt,
+                step = progress?.Step,
+                totalSteps = progress?.TotalSteps,
+                loss = progress?.Loss,
+                lastCheckpointStep = progress?.LastCheckpointStep,
+                lastCheckpointTime = progress?.LastCheckpointTime,
             }));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -25,8 +25,7 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
     public int Run()
     {
         Signals.EndWithParent();
-        using PosixSignalRegistration term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
-        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
+        StopSignals.Handle(Stop);
 
         // Everything that can be wrong on this rank alone is found before the others are asked to wait for it.
         DeepSpeedConfig config = DeepSpeedConfig.Load(options.ConfigPath);
@@ -95,14 +94,14 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             if (step.StopRequested && step.Step < options.MaxSteps)
             {
                 report.End($"stopped at step {step.Step} of {options.MaxSteps}", savedStep);
-                TerminationMessage.Write("terminated", retryable: true, $"stopped at step {step.Step}", step.Step, step.Loss);
+                TerminationMessage.Write("terminated", retryable: true, $"stopped at step {step.Step}", report.Progress);
                 return ExitCodes.Terminated;
             }
         }
 
-        report.End(savedStep == engine.GlobalSteps && report.LastLoss is null
+        report.End(!report.HasTrained
             ? $"nothing to train: step {savedStep} of {options.MaxSteps} was reached before" : "done", savedStep);
-        TerminationMessage.Write("done", retryable: false, "training is done", engine.GlobalSteps, report.LastLoss);
+        TerminationMessage.Write("done", retryable: false, "training is done", report.Progress);
         return ExitCodes.Done;
     }
 
@@ -139,23 +138,22 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
     }
 
     // Before training has begun there is nothing to save; from then on all ranks stop together at the end of a step.
-    private void Stop(PosixSignalContext context)
+    private void Stop(PosixSignal signal)
     {
-        context.Cancel = true;
-        if (_stopping && context.Signal == PosixSignal.SIGTERM)
+        if (_stopping && signal == PosixSignal.SIGTERM)
         {
             return; // SIGTERM may come from several sides; whoever cannot wait for the checkpoint sends SIGKILL
         }
 
         if (_stopping || _engine is null)
         {
-            Console.Error.WriteLine($"rank {environment.Rank}: ended by {context.Signal}"
+            Console.Error.WriteLine($"rank {environment.Rank}: ended by {signal}"
                 + (_stopping ? " for the second time" : " before training began"));
             Environment.Exit(ExitCodes.Terminated);
         }
 
         _stopping = true;
-        Console.Error.WriteLine($"rank {environment.Rank}: {context.Signal}: stopping after this step"
+        Console.Error.WriteLine($"rank {environment.Rank}: {signal}: stopping after this step"
             + (options.CheckpointDirectory is null ? "" : ", with a checkpoint"));
         _engine.RequestStop();
     }
