@@ -52,7 +52,11 @@ internal sealed class DeepSpeedJobController(
             status = Refused(observed, status, e);
         }
 
-        await WriteAsync(entity, status.WithMessage(), cancel);
+        if (!await WriteAsync(entity, status.WithMessage(), cancel))
+        {
+            return ReconcileResult.Done;
+        }
+
         if (refused is { IsFinal: false })
         {
             return ReconcileResult.RequeueAfter(TimeSpan.FromSeconds(refused.Reason == Reasons.NameConflict ? 3 : 30));
@@ -126,13 +130,14 @@ internal sealed class DeepSpeedJobController(
             : status.With(observed.Now, ConditionTypes.Scheduled, false, e.Reason, e.Message);
 
     // Every write carries the version it was decided on: with two operators by mistake, one of them loses.
-    private async Task WriteAsync(DeepSpeedJob job, DeepSpeedJobStatus status, CancellationToken cancel)
+    // False when the job is gone.
+    private async Task<bool> WriteAsync(DeepSpeedJob job, DeepSpeedJobStatus status, CancellationToken cancel)
     {
         // Against nothing at first, so that zeros are written too: a printer column shows 0, not a blank.
         JsonObject before = job.Status.Conditions is null ? [] : StatusJson.ToJson(job.Status);
         if (MergePatch.Between(before, StatusJson.ToJson(status)) is not { } changes)
         {
-            return;
+            return true;
         }
 
         var patch = new JsonObject
@@ -149,13 +154,14 @@ internal sealed class DeepSpeedJobController(
         catch (ApiException e) when (e.Code == HttpStatusCode.NotFound)
         {
             // Deleted in the meantime; the watch is about to say so.
-            return;
+            return false;
         }
 
         DeepSpeedJob written = DeepSpeedJob.Read(answer);
         caches.Jobs.Put(written.Key, written.Metadata.ResourceVersion, written);
         watch.Metrics.StatusWritten(job.Metadata.NamespaceProperty, job.Status, status);
         Tell(job, status);
+        return true;
     }
 
     private void Tell(DeepSpeedJob job, DeepSpeedJobStatus status)

@@ -93,7 +93,8 @@ internal sealed record JobDecision
 
         // The last checkpoint is still being written by pods that end; a new world must not read half of it.
         PodSnapshot[] ending = [.. job.OlderPods.Where(p => !p.IsFinished && !IsLost(p, job.Now))];
-        int[] missing = [.. Enumerable.Range(0, job.Desired).Except(job.CurrentPods.Select(p => p.Index))];
+        int[] missing = [.. Enumerable.Range(0, job.Desired).Except(job.CurrentPods.Select(p => p.Index))
+            .Except(job.Succeeded)];
         TimeSpan backoff = job.Status.NextStartTime - job.Now ?? TimeSpan.Zero;
         if (job.ConfigWait is not null && missing.Length > 0)
         {

@@ -11,6 +11,9 @@ internal static class JobRestart
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromSeconds(300);
 
+    /// <summary>An attempt that ended sooner is not repeated at once for ever: its node may refuse every pod.</summary>
+    private static readonly TimeSpan ShortLived = TimeSpan.FromSeconds(60);
+
     /// <summary>Training that went well for so long ends a row of failures.</summary>
     private static readonly TimeSpan Healthy = TimeSpan.FromSeconds(1800);
 
@@ -43,16 +46,18 @@ internal static class JobRestart
         bool wasHealthy = status.Condition(ConditionTypes.Running) is { Status: JobConditions.True } running
             && job.Now - running.LastTransitionTime >= Healthy;
         int row = wasHealthy ? 0 : status.ConsecutiveFailures;
-        TimeSpan backoff = counts ? Min(FirstBackoff * Math.Pow(2, Math.Min(row, 30)), LongestBackoff) : TimeSpan.Zero;
+        bool inARow = counts || job.Now - (status.LastStartTime ?? job.Now) < ShortLived;
+        int waits = counts ? row : row - 1; // the first disruption is not waited for
+        TimeSpan backoff = inARow && waits >= 0 ? Min(FirstBackoff * Math.Pow(2, Math.Min(waits, 30)), LongestBackoff) : TimeSpan.Zero;
         status = JobStart.Next(Record(status, job, cause, counts ? "Restart" : "RestartIgnoreLimit"), job) with
         {
             Restarts = status.Restarts + (counts ? 1 : 0),
             Disruptions = status.Disruptions + (counts ? 0 : 1),
-            ConsecutiveFailures = counts ? row + 1 : status.ConsecutiveFailures,
-            NextStartTime = counts ? job.Now + backoff : null,
+            ConsecutiveFailures = inARow ? row + 1 : row,
+            NextStartTime = backoff > TimeSpan.Zero ? job.Now + backoff : null,
             Phase = Phases.Restarting,
         };
-        string next = counts ? string.Create(CultureInfo.InvariantCulture, $" The next attempt follows in {backoff.TotalSeconds:0} s.") : "";
+        string next = backoff > TimeSpan.Zero ? string.Create(CultureInfo.InvariantCulture, $" The next attempt follows in {backoff.TotalSeconds:0} s.") : "";
         status = status.With(job.Now, ConditionTypes.Restarting, true, counts ? Reasons.NodeFailed : Reasons.Disruption,
             Sentence(cause.Message) + next);
         status = status.With(job.Now, ConditionTypes.Running, false, ConditionTypes.Restarting);

@@ -68,7 +68,27 @@ public sealed class JobDecisionTests
 
         Assert.Equal(1, decision.Status.Attempt);
         Assert.Equal("Running", decision.Status.Phase);
+        Assert.Empty(decision.CreateNodes);
         Assert.Equal("Complete", JobDecision.For(job.Without(1).With(Some.SucceededPod(0))).Status.Phase);
+    }
+
+    [Fact]
+    public void Disruptions_OfAttemptsThatBarelyLived_WaitLongerEachTime()
+    {
+        JobSnapshot job = Some.NewJob(Some.Spec(nodes: 1));
+        job = job.After(JobDecision.For(job));
+        var waits = new List<double>();
+        for (int attempt = 1; attempt <= 4; attempt++)
+        {
+            PodSnapshot rejected = Some.Pod(0, attempt) with { Phase = "Failed", Reason = "UnexpectedAdmissionError", FinishedAt = job.Now };
+            job = job with { Pods = [rejected], FailureSeenAt = job.Now.AddSeconds(-5) };
+            JobDecision decision = JobDecision.For(job);
+            waits.Add((decision.Status.NextStartTime - job.Now)?.TotalSeconds ?? 0);
+            job = job.After(decision);
+        }
+
+        Assert.Equal([0, 10, 20, 40], waits);
+        Assert.Equal((0, 4), (job.Status.Restarts, job.Status.Disruptions));
     }
 
     [Fact]
