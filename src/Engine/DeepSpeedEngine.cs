@@ -31,9 +31,9 @@ public sealed class DeepSpeedEngine : IDisposable
         _parameters = new FlatParameters(module, device);
         ReplicaCheck.Run(_parameters, group);
         group.Broadcast(_parameters.Values, 0, "parameters");
-        foreach ((string name, Tensor buffer) in module.named_buffers())
+        foreach ((string name, Tensor constant) in _parameters.Constants)
         {
-            group.Broadcast(buffer, 0, $"buffer {name}");
+            group.Broadcast(constant, 0, name);
         }
 
         _buckets = new GradientBuckets(_parameters, group, config.Zero.ReduceBucketSize);
@@ -109,6 +109,7 @@ public sealed class DeepSpeedEngine : IDisposable
             _report.narrow(0, 0, 1).add_(loss.detach());
         }
 
+        _parameters.CheckGradientViews();
         bool reduces = IsGradientAccumulationBoundary;
         if (reduces)
         {
@@ -190,11 +191,12 @@ public sealed class DeepSpeedEngine : IDisposable
         }
 
         ApplySchedule();
-        // Counted in samples, the place in the data means the same for any number of ranks.
-        MicroSteps = GlobalSamples / ((long)Batch.MicroBatchSize * Batch.WorldSize);
+        // A checkpoint stands between two steps. Counted in samples, the place in the data means the same for any
+        // number of ranks.
+        MicroSteps = GlobalSteps * Batch.GradientAccumulationSteps;
         if (_data is not null)
         {
-            _data.Position = MicroSteps;
+            _data.Position = GlobalSamples / ((long)Batch.MicroBatchSize * Batch.WorldSize);
         }
 
         return (loaded.Path, state.ClientState);

@@ -55,10 +55,11 @@ internal sealed class FlatParameters : IDisposable
         }
 
         // The rest of the model follows to the device; set_data keeps these objects too.
-        foreach (Tensor other in model.named_parameters().Where(p => !p.parameter.requires_grad).Select(p => (Tensor)p.parameter)
-            .Concat(model.named_buffers().Select(b => b.buffer)))
+        Constants = [.. model.named_parameters().Where(p => !p.parameter.requires_grad).Select(p => (p.name, (Tensor)p.parameter)),
+            .. model.named_buffers().Select(b => (b.name, b.buffer))];
+        foreach ((_, Tensor other) in Constants)
         {
-            TensorMemory.SetData(other, other.to(device));
+            TensorMemory.SetData(other, other.to(device).contiguous());
         }
     }
 
@@ -70,6 +71,25 @@ internal sealed class FlatParameters : IDisposable
 
     /// <summary>[n] fp32: all gradients, which backward adds to.</summary>
     public Tensor Gradients { get; }
+
+    /// <summary>What the model has besides: frozen parameters and buffers, by name.</summary>
+    public IReadOnlyList<(string Name, Tensor Tensor)> Constants { get; }
+
+    /// <summary>Makes sure that backward still adds to <see cref="Gradients"/>.</summary>
+    /// <exception cref="InvalidOperationException">Somebody replaced a gradient, so nothing would be trained.</exception>
+    public void CheckGradientViews()
+    {
+        foreach ((ParameterSlot slot, TorchSharp.Modules.Parameter leaf) in Slots.Zip(_leaves))
+        {
+            using Tensor? gradient = leaf.grad;
+            using Tensor view = Gradients.narrow(0, slot.Offset, slot.Elements);
+            if (gradient is null || TensorMemory.Address(gradient) != TensorMemory.Address(view))
+            {
+                throw new InvalidOperationException($"the gradient of {slot.Name} is not the engine's any more; remove "
+                    + "zero_grad() and to() on the model, the engine clears gradients itself");
+            }
+        }
+    }
 
     /// <summary>The leaf tensor of a slot.</summary>
     public Tensor Leaf(int index) => _leaves[index];

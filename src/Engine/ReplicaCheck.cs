@@ -10,7 +10,8 @@ internal static class ReplicaCheck
     /// <exception cref="InvalidOperationException">Names or shapes differ between ranks.</exception>
     public static void Run(FlatParameters parameters, ProcessGroup group)
     {
-        string names = string.Join('\n', parameters.Slots.Select(s => $"{s.Name} [{string.Join(',', s.Shape)}]"));
+        string names = string.Join('\n', parameters.Slots.Select(s => $"{s.Name} [{string.Join(',', s.Shape)}]")
+            .Concat(parameters.Constants.Select(c => $"{c.Name} {c.Tensor.dtype} [{string.Join(',', c.Tensor.shape)}]")));
         string digest = Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes(names)));
         string mine = $"{digest} {parameters.Slots.Count} parameters with {parameters.Slots.Sum(s => s.Elements)} values";
         IReadOnlyList<string> all = group.AllGather(mine, "parameter names and shapes");

@@ -4,6 +4,7 @@ using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Tests;
@@ -35,6 +36,76 @@ public sealed class CheckpointTests : IDisposable
         (float[] _, JsonObject? state) = Ranks.Run(2, group => Train(group, steps: 0, save: null, load: _folder))[0];
 
         Assert.Null(state);
+    }
+
+    [Fact]
+    public void Load_ByTwiceTheRanksAfterAnOddStep_KeepsWholeAccumulationSteps()
+    {
+        DeepSpeedConfig config = DeepSpeedConfig.Parse("""
+            {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 2,
+             "optimizer": {"type": "AdamW", "params": {"lr": 0.01}}}
+            """);
+        Ranks.Run(1, group => Run(group, microBatches: 2, save: true));
+
+        long[] steps = Ranks.Run(2, group => Run(group, microBatches: 1, save: false));
+
+        // One micro batch is half a step: nothing may be updated yet.
+        Assert.All(steps, s => Assert.Equal(1, s));
+
+        long Run(ProcessGroup group, int microBatches, bool save)
+        {
+            var model = new ToyModel();
+            (DeepSpeedEngine engine, _, DataLoader<(Tensor X, Tensor Y)>? loader, _) = DeepSpeed.Initialize(model, config, new ToyData(), group, CPU);
+            using (engine)
+            {
+                engine.LoadCheckpoint(_folder);
+                for (int i = 0; i < microBatches; i++)
+                {
+                    (Tensor x, Tensor y) = loader!.Next();
+                    using Tensor loss = engine.Forward(() => model.call(x, y));
+                    engine.Backward(loss);
+                    engine.Step();
+                }
+
+                _ = save ? engine.SaveCheckpoint(_folder) : null;
+                return engine.GlobalSteps;
+            }
+        }
+    }
+
+    [Fact]
+    public void Load_BuffersAndFrozenParameters_AreRestoredOnAllRanks()
+    {
+        Ranks.Run(1, group => With(group, (engine, model) =>
+        {
+            using (no_grad())
+            {
+                model.get_buffer("running_mean")!.fill_(7);
+                model.weight!.fill_(5);
+            }
+
+            engine.SaveCheckpoint(_folder);
+            return 0f;
+        }));
+
+        float[] sums = Ranks.Run(2, group => With(group, (engine, model) =>
+        {
+            engine.LoadCheckpoint(_folder);
+            return model.get_buffer("running_mean")!.sum().ToSingle() + model.weight!.sum().ToSingle();
+        }));
+
+        Assert.All(sums, s => Assert.Equal(3 * 7 + 3 * 5, s));
+
+        static T With<T>(ProcessGroup group, Func<DeepSpeedEngine, TorchSharp.Modules.BatchNorm1d, T> use)
+        {
+            TorchSharp.Modules.BatchNorm1d model = nn.BatchNorm1d(3);
+            model.weight!.requires_grad = false;
+            (DeepSpeedEngine engine, _, _, _) = DeepSpeed.Initialize(model, EngineTests.Simple(), group, CPU);
+            using (engine)
+            {
+                return use(engine, model);
+            }
+        }
     }
 
     [Theory]

@@ -165,6 +165,23 @@ public sealed class EngineTests
         Assert.All(seen, stops => Assert.Equal([false, true], stops));
     }
 
+    [Fact]
+    public void Backward_AfterZeroGradOfTheModel_SaysThatNothingWouldBeTrained()
+    {
+        var error = Assert.Throws<InvalidOperationException>(() => Ranks.Run(1, group =>
+        {
+            var model = new ToyModel();
+            (DeepSpeedEngine engine, _, DataLoader<(Tensor X, Tensor Y)>? loader, _) = DeepSpeed.Initialize(model, Simple(), new ToyData(), group, CPU);
+            using (engine)
+            {
+                model.zero_grad();
+                Step(engine, model, loader!);
+            }
+        }));
+
+        Assert.Contains("zero_grad()", error.Message, StringComparison.Ordinal);
+    }
+
     private static (List<StepMetrics>, List<float[]>) Train(DeepSpeedConfig config, ProcessGroup group, int steps)
     {
         var model = new ToyModel();

@@ -5,7 +5,11 @@ using System.Text.Json.Serialization;
 namespace DeepSpeedSharp.Engine.Checkpoint;
 
 /// <summary>A checkpoint cannot be written or read; the message says which and why.</summary>
-public sealed class CheckpointException(string message, Exception? inner = null) : Exception(message, inner);
+public sealed class CheckpointException(string message, Exception? inner = null) : Exception(message, inner)
+{
+    /// <summary>Whether the file system was at fault, so that trying again may help.</summary>
+    public bool IsPassing { get; init; }
+}
 
 /// <summary>The part of a checkpoint that is not tensors.</summary>
 internal sealed record CheckpointState

@@ -10,7 +10,7 @@ namespace DeepSpeedSharp.Engine.Checkpoint;
 /// <summary>Reads a checkpoint: rank 0 verifies and reads it, and hands everything to the other ranks.</summary>
 internal static class CheckpointReader
 {
-    private sealed record Found(string? Folder, CheckpointManifest? Manifest, string? Error);
+    private sealed record Found(string? Folder, CheckpointManifest? Manifest, string? Error, bool IsPassing = false);
 
     public static (string Path, CheckpointState State)? Load(
         string directory, string? tag, ProcessGroup group, FlatParameters parameters, Adam optimizer)
@@ -26,12 +26,18 @@ internal static class CheckpointReader
             Verify(folder, found.Manifest!);
             using IDisposable noGrad = no_grad();
             ReadInto(Path.Combine(folder, CheckpointManifest.ModelFileName), "", parameters, parameters.Values);
+            ReadConstants(Path.Combine(folder, CheckpointManifest.ModelFileName), parameters);
             string moments = Path.Combine(folder, CheckpointManifest.OptimizerFileName);
             ReadInto(moments, "exp_avg.", parameters, optimizer.FirstMoment);
             ReadInto(moments, "exp_avg_sq.", parameters, optimizer.SecondMoment);
             return found;
         });
         group.Broadcast(parameters.Values, 0, "parameters of a checkpoint");
+        foreach ((string name, Tensor constant) in parameters.Constants)
+        {
+            group.Broadcast(constant, 0, $"{name} of a checkpoint");
+        }
+
         group.Broadcast(optimizer.FirstMoment, 0, "first moments of a checkpoint");
         group.Broadcast(optimizer.SecondMoment, 0, "second moments of a checkpoint");
         RestoreRandomState(folder, found.Manifest!, group, parameters);
@@ -50,12 +56,12 @@ internal static class CheckpointReader
             }
             catch (Exception e) when (e is CheckpointException or IOException or UnauthorizedAccessException)
             {
-                mine = new Found(null, null, e.Message);
+                mine = new Found(null, null, e.Message, IsPassing: e is IOException);
             }
         }
 
         Found found = JsonSerializer.Deserialize<Found>(group.AllGather(JsonSerializer.Serialize(mine), what)[0])!;
-        return found.Error is null ? found : throw new CheckpointException(found.Error);
+        return found.Error is null ? found : throw new CheckpointException(found.Error) { IsPassing = found.IsPassing };
     }
 
     private static Found Find(string directory, string? tag)
@@ -104,7 +110,8 @@ internal static class CheckpointReader
         string[] problems = [.. parameters.Slots.Where(s => !reader.Names.Contains(prefix + s.Name)).Select(s => $"{s.Name} is missing"),
             .. parameters.Slots.Where(s => reader.Names.Contains(prefix + s.Name) && !reader.ShapeOf(prefix + s.Name).SequenceEqual(s.Shape))
                 .Select(s => $"{s.Name} is [{string.Join(", ", reader.ShapeOf(prefix + s.Name))}], the model has [{string.Join(", ", s.Shape)}]"),
-            .. prefix.Length > 0 ? [] : reader.Names.Except(parameters.Slots.Select(s => s.Name)).Select(n => $"{n} is not in the model")];
+            .. prefix.Length > 0 ? [] : reader.Names.Except(parameters.Slots.Select(s => s.Name))
+                .Except(parameters.Constants.Select(c => c.Name)).Select(n => $"{n} is not in the model")];
         if (problems.Length > 0)
         {
             throw new CheckpointException($"{path} belongs to another model: {string.Join("; ", problems.Take(5))}"
@@ -116,6 +123,22 @@ internal static class CheckpointReader
             using DisposeScope scope = NewDisposeScope();
             using Tensor value = reader.Read(prefix + slot.Name);
             FlatParameters.View(flat, slot).copy_(value);
+        }
+    }
+
+    // Frozen parameters and buffers, such as the running statistics of a batch normalization.
+    private static void ReadConstants(string path, FlatParameters parameters)
+    {
+        using var reader = new SafetensorsReader(path);
+        foreach ((string name, Tensor constant) in parameters.Constants)
+        {
+            if (!reader.Names.Contains(name) || !reader.ShapeOf(name).SequenceEqual(constant.shape))
+            {
+                throw new CheckpointException($"{path} belongs to another model: {name} is missing or has another shape");
+            }
+
+            using Tensor value = reader.Read(name);
+            constant.copy_(value);
         }
     }
 

@@ -14,7 +14,7 @@ namespace DeepSpeedSharp.Engine.Checkpoint;
 /// </remarks>
 internal static class CheckpointWriter
 {
-    private sealed record Outcome(string Tag, IReadOnlyList<CheckpointFile> Files, string? Error);
+    private sealed record Outcome(string Tag, IReadOnlyList<CheckpointFile> Files, string? Error, bool IsPassing = false);
 
     public static string Save(string directory, string tag, ProcessGroup group, FlatParameters parameters,
         CheckpointState state, Adam optimizer)
@@ -37,9 +37,10 @@ internal static class CheckpointWriter
             {
                 Directory.CreateDirectory(directory);
                 AttemptLease.Check(directory);
-                if (Directory.Exists(temporary))
+                // What processes that were killed have left; nobody else writes here.
+                foreach (string left in Directory.GetDirectories(directory, ".*.tmp").Concat(Directory.GetDirectories(directory, "*.old")))
                 {
-                    Directory.Delete(temporary, recursive: true);
+                    Directory.Delete(left, recursive: true);
                 }
 
                 Directory.CreateDirectory(temporary);
@@ -80,7 +81,7 @@ internal static class CheckpointWriter
         if (rank == 0)
         {
             files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.ModelFileName),
-                [.. Named(parameters.Values, "")]));
+                [.. Named(parameters.Values, ""), .. parameters.Constants.Select(c => (c.Name, c.Tensor))]));
             files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.OptimizerFileName),
                 [.. Named(optimizer.FirstMoment, "exp_avg."), .. Named(optimizer.SecondMoment, "exp_avg_sq.")]));
         }
@@ -102,7 +103,7 @@ internal static class CheckpointWriter
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or CheckpointException)
         {
-            outcome = new Outcome(tag, [], e.Message);
+            outcome = new Outcome(tag, [], e.Message, IsPassing: e is IOException);
         }
 
         Outcome[] all = [.. group.AllGather(JsonSerializer.Serialize(outcome), $"checkpoint {tag}: {what}")
@@ -111,7 +112,10 @@ internal static class CheckpointWriter
         {
             if (all[rank].Error is { } error)
             {
-                throw new CheckpointException($"checkpoint {tag} was not saved: {what} failed on rank {rank}: {error}");
+                throw new CheckpointException($"checkpoint {tag} was not saved: {what} failed on rank {rank}: {error}")
+                {
+                    IsPassing = all[rank].IsPassing,
+                };
             }
 
             if (all[rank].Tag != tag)

@@ -46,6 +46,12 @@ internal static class Rendezvous
             Socket left = await accepting.ConfigureAwait(false);
             return new TcpTransport(rank, addresses, left, right, timeout);
         }
+        catch (Exception e) when (e is SocketException or IOException)
+        {
+            right?.Dispose();
+            throw new PeerLostException(next, $"rendezvous, rank {rank}: rank {next} at {addresses[next]} ended while the "
+                + $"ranks were being linked: {e.Message}; look at its log", e);
+        }
         catch (OperationCanceledException e)
         {
             right?.Dispose();

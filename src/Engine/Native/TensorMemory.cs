@@ -34,6 +34,9 @@ internal static unsafe partial class TensorMemory
         return new NativeBlock((byte*)THSTensor_data(tensor.Handle), (int)bytes).Memory;
     }
 
+    /// <summary>Where the first element of a tensor is.</summary>
+    public static nint Address(Tensor tensor) => THSTensor_data(tensor.Handle);
+
     // The data pointer honours the view's offset, unlike the storage's.
     [LibraryImport("LibTorchSharp")]
     private static partial nint THSTensor_data(nint handle);
