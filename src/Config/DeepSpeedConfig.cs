@@ -14,7 +14,7 @@ public sealed record DeepSpeedConfig
     [JsonIgnore]
     public BatchConfig Batch { get; init; } = new();
 
-    /// <summary>Print progress every this many optimizer steps; null prints nothing.</summary>
+    /// <summary>Print progress every this many optimizer steps; null leaves it to the program.</summary>
     [JsonPropertyName("steps_per_print")]
     public int? StepsPerPrint { get; init; }
 

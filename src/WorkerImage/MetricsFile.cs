@@ -9,6 +9,7 @@ namespace DeepSpeedSharp.Worker;
 internal sealed class MetricsFile : IDisposable
 {
     private readonly StreamWriter _writer;
+    private bool _hasFailed;
 
     public MetricsFile(string path, long resumedStep)
     {
@@ -37,16 +38,31 @@ internal sealed class MetricsFile : IDisposable
         _writer = new StreamWriter(path, append: true) { AutoFlush = true, NewLine = "\n" };
     }
 
-    public void Write(StepMetrics metrics, double tokensPerSecond, double stepSeconds) =>
-        _writer.WriteLine(JsonSerializer.Serialize(new
+    /// <summary>Appends a line. A disk that is full costs metrics, not the training.</summary>
+    public void Write(StepMetrics metrics, double tokensPerSecond, double stepSeconds)
+    {
+        try
         {
-            step = metrics.Step,
-            loss = Finite(metrics.Loss),
-            lr = metrics.LearningRate,
-            grad_norm = Finite(metrics.GradientNorm),
-            tokens_per_second = tokensPerSecond,
-            step_seconds = stepSeconds,
-        }));
+            _writer.WriteLine(JsonSerializer.Serialize(new
+            {
+                step = metrics.Step,
+                loss = Finite(metrics.Loss),
+                lr = metrics.LearningRate,
+                grad_norm = Finite(metrics.GradientNorm),
+                tokens_per_second = tokensPerSecond,
+                step_seconds = stepSeconds,
+            }));
+        }
+        catch (IOException e) when (!_hasFailed)
+        {
+            _hasFailed = true;
+            Console.Error.WriteLine($"no metrics of step {metrics.Step}, and perhaps of later ones: {e.Message}");
+        }
+        catch (IOException)
+        {
+            // said once
+        }
+    }
 
     public void Dispose() => _writer.Dispose();
 

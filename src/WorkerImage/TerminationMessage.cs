@@ -9,9 +9,10 @@ internal static class TerminationMessage
     private const int LongestMessage = 2000;
 
     /// <summary>Writes the message where Kubernetes has put a file for it, and nowhere else.</summary>
+    /// <remarks>The first word counts: when one rank of a node fails, the others follow with consequences.</remarks>
     public static void Write(string kind, bool retryable, string message, RunProgress? progress = null)
     {
-        if (!File.Exists(Path))
+        if (!File.Exists(Path) || new FileInfo(Path).Length > 0)
         {
             return;
         }

@@ -30,6 +30,8 @@ internal static class TrainCommand
         var metrics = new Option<string?>("--metrics-file", "--metrics_file") { HelpName = "FILE", Description = "One JSON object per step (default: metrics.jsonl in the folder of checkpoints)" };
         Option<int?> port = Positive("--metrics-port", "--metrics_port", null, "Port of /metrics, /progress and /healthz (default: DSJ_METRICS_PORT; without either, none)");
 
+        port.Validators.Add(r => { if (r.GetValueOrDefault<int?>() > 65535) { r.AddError("--metrics-port must be at most 65535"); } });
+
         var command = new Command("train", "Trains a causal language model (GPT-2) over all ranks of the environment.")
         {
             model, data, format, config, length, steps, shuffle, seed, vocab, layers, heads, embedding, dropout, checkpoints,

@@ -94,15 +94,24 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             if (step.StopRequested && step.Step < options.MaxSteps)
             {
                 report.End($"stopped at step {step.Step} of {options.MaxSteps}", savedStep);
-                TerminationMessage.Write("terminated", retryable: true, $"stopped at step {step.Step}", report.Progress);
+                LastWord("terminated", retryable: true, $"stopped at step {step.Step}", report);
                 return ExitCodes.Terminated;
             }
         }
 
         report.End(!report.HasTrained
             ? $"nothing to train: step {savedStep} of {options.MaxSteps} was reached before" : "done", savedStep);
-        TerminationMessage.Write("done", retryable: false, "training is done", report.Progress);
+        LastWord("done", retryable: false, "training is done", report);
         return ExitCodes.Done;
+    }
+
+    // One word a node is enough, and the first rank's has the progress.
+    private void LastWord(string kind, bool retryable, string message, RunReport report)
+    {
+        if (environment.LocalRank == 0)
+        {
+            TerminationMessage.Write(kind, retryable, message, report.Progress);
+        }
     }
 
     private string? Resume(DeepSpeedEngine engine)
@@ -131,10 +140,22 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         string path = _engine!.SaveCheckpoint(directory);
         if (Speaks && options.SaveTotalLimit is { } limit)
         {
-            CheckpointRotation.Keep(directory, limit);
+            KeepOnly(directory, limit);
         }
 
         report.Saved(path, _clock.GetElapsedTime(start));
+    }
+
+    private static void KeepOnly(string directory, int count)
+    {
+        try
+        {
+            CheckpointRotation.Keep(directory, count);
+        }
+        catch (IOException e)
+        {
+            Console.Error.WriteLine($"an old checkpoint could not be removed: {e.Message}");
+        }
     }
 
     // Before training has begun there is nothing to save; from then on all ranks stop together at the end of a step.

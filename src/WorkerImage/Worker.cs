@@ -31,7 +31,10 @@ internal static class Worker
     private static (string Kind, bool Retryable, int Code)? Explain(Exception e) => e switch
     {
         ConfigException => ("configuration", false, ExitCodes.Configuration),
+        CheckpointException { IsPassing: true } => ("storage", true, ExitCodes.Temporary),
         DataException or CheckpointException => ("bad data", false, ExitCodes.BadData),
+        UnauthorizedAccessException => ("storage", false, ExitCodes.BadData),
+        IOException => ("storage", true, ExitCodes.Temporary),
         PeerLostException => ("peer lost", true, ExitCodes.PeerLost),
         NativeBackendException => ("native backend", false, ExitCodes.Configuration),
         AggregateException { InnerExceptions: [var inner] } => Explain(inner),
