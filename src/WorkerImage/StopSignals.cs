@@ -9,7 +9,7 @@ namespace DeepSpeedSharp.Worker;
 internal static class StopSignals
 {
     private static readonly List<PosixSignalRegistration> Registrations = [];
-    private static Action<PosixSignal> s_handler = _ => Environment.Exit(ExitCodes.Terminated);
+    private static Action<PosixSignal> _handler = _ => Environment.Exit(ExitCodes.Terminated);
 
     /// <summary>Listens. Until somebody handles them, both signals end the process.</summary>
     public static void Listen()
@@ -19,11 +19,11 @@ internal static class StopSignals
             Registrations.Add(PosixSignalRegistration.Create(signal, context =>
             {
                 context.Cancel = true;
-                Volatile.Read(ref s_handler)(context.Signal);
+                Volatile.Read(ref _handler)(context.Signal);
             }));
         }
     }
 
     /// <summary>Takes over both signals.</summary>
-    public static void Handle(Action<PosixSignal> handler) => Volatile.Write(ref s_handler, handler);
+    public static void Handle(Action<PosixSignal> handler) => Volatile.Write(ref _handler, handler);
 }
