@@ -63,7 +63,7 @@ public static class DeepSpeed
         group ??= InitDistributed();
         BatchPlan batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
         DataLoader<TBatch>? loader = trainingData is null ? null : new DataLoader<TBatch>(trainingData,
-            new DistributedSampler(trainingData.Count, batch.MicroBatchSize, group.Rank, group.WorldSize, shuffleSeed));
+            new ContinuousSampler(trainingData.Count, batch.MicroBatchSize, group.Rank, group.WorldSize, shuffleSeed));
         var engine = new DeepSpeedEngine(model, config, group, device ?? DefaultDevice(group), loader);
         return (engine, engine.Optimizer, loader, engine.Schedule);
     }
