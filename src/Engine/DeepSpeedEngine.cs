@@ -41,7 +41,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     }
 
     internal DeepSpeedEngine(nn.Module module, DeepSpeedConfig config, ProcessGroup group, Device device,
-        IDataPosition? data, ClientParts client)
+        IDataPosition? data, ClientParts client, Action<string> progress)
     {
         (Module, _config, Group, Device, _data) = (module, config, group, device, data);
         Batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
@@ -62,9 +62,9 @@ public sealed partial class DeepSpeedEngine : IDisposable
         (Schedule, _clientSchedule) = client.Schedule(config, Optimizer);
         ApplySchedule();
         _scale = new GradientScale(config.GradientClipping, _precision.ChecksOverflow);
-        _lossScaler = LossScaler.From(config.Fp16);
+        _lossScaler = ScalerOf(config.Fp16);
         _report = new StepReport(group, device);
-        _observer = new EngineObserver(config, module, device, group.Rank, Batch);
+        _observer = new EngineObserver(config, module, device, group.Rank, Batch, progress);
     }
 
     /// <summary>The model; its parameters are views of the engine's flat buffer.</summary>
@@ -191,7 +191,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         bool isKnownOverflow = Optimizer.NeedsOverflowKnown && _scale.Overflow is { } overflow && overflow.ToSingle() != 0;
         if (isKnownOverflow)
         {
-            Optimizer.CountStep();
+            Optimizer.Steps++; // Settle takes it back
         }
         else
         {
@@ -256,6 +256,11 @@ public sealed partial class DeepSpeedEngine : IDisposable
         _observer.Report(pending.Metrics);
         _lossScaler.Update(values.IsOverflow);
     }
+
+    private static LossScaler ScalerOf(Fp16Config fp16) => !fp16.Enabled ? LossScaler.Static(1)
+        : fp16.LossScale > 0 ? LossScaler.Static(fp16.LossScale)
+        : LossScaler.Dynamic(Math.Pow(2, fp16.InitialScalePower), fp16.LossScaleWindow, fp16.Hysteresis,
+            fp16.ConsecutiveHysteresis, fp16.MinLossScale);
 
     private void ApplySchedule()
     {

@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Engine.Kernels;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -26,8 +27,7 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>
     public override Tensor forward(Tensor tokens, Tensor targets)
     {
         Tensor hidden = transformer.call(tokens); // [batch, length, embedding]
-        Tensor logits = functional.linear(hidden, transformer.wte.weight!); // [batch, length, vocabulary]
-        return functional.cross_entropy(logits.view(-1, logits.shape[2]), targets.view(-1));
+        return LinearCrossEntropy.Mean(hidden.view(-1, hidden.shape[2]), transformer.wte.weight!, targets.view(-1));
     }
 
     // Normal(0, 0.02), and smaller for the layers that add to the residual stream (section 2.3 of the paper).
