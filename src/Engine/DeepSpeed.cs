@@ -77,11 +77,7 @@ public static class DeepSpeed
             ScheduleFactory = scheduleFactory,
         };
         client.Check(config);
-        if (EngineLimits.Problems(config) is { Count: > 0 } problems)
-        {
-            throw new ConfigException("the DeepSpeed config", problems);
-        }
-
+        EngineLimits.ThrowIfAny(config);
         group ??= InitDistributed();
         BatchPlan batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
         DataLoader<TBatch>? loader = trainingData is null ? null
