@@ -42,6 +42,19 @@ internal static class SelfTest
             using Tensor gradient = leaf.grad!;
             Expect(gradient, 6, 6);
 
+            trying = "tensor hooks";
+            var start = new TorchSharp.Modules.Parameter(ones(2));
+            Tensor middle = start * 2;
+            TensorHook.Register(middle, seen => TensorHook.KeepsGraph ? null : seen * 5);
+            middle.sum().backward();
+            using Tensor replaced = start.grad!;
+            Expect(replaced, 10, 10);
+
+            trying = "counting changes in place";
+            long changes = TensorMemory.Version(flat);
+            flat.add_(0);
+            Expect(TensorMemory.Version(flat) == changes + 1);
+
             trying = "the fused AdamW kernel";
             Tensor step = ones([]);
             using (no_grad())

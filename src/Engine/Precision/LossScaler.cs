@@ -102,7 +102,7 @@ public sealed class LossScaler
     /// <exception cref="ArgumentException">No scaler can have been in this state.</exception>
     public void Restore(LossScalerState state)
     {
-        if (!(state.Scale > 0) || state.Iteration < 0 || state.LastOverflow < -1 || state.LastOverflow >= Math.Max(state.Iteration, 0)
+        if (!(state.Scale > 0) || state.Iteration < 0 || state.LastOverflow < -1 || state.LastOverflow >= state.Iteration
             || state.HysteresisLeft < 1)
         {
             throw new ArgumentException($"no loss scaler can be in this state: {state}", nameof(state));
