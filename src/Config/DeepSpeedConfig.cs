@@ -34,6 +34,30 @@ public sealed record DeepSpeedConfig
     [JsonPropertyName("zero_optimization")]
     public ZeroConfig Zero { get; init; } = new();
 
+    /// <summary>Measures forward, backward, reduction and step.</summary>
+    [JsonPropertyName("wall_clock_breakdown")]
+    public bool WallClockBreakdown { get; init; }
+
+    /// <summary>Reports the memory of process and device.</summary>
+    [JsonPropertyName("memory_breakdown")]
+    public bool MemoryBreakdown { get; init; }
+
+    /// <summary>Counts and times the work of one step, module by module.</summary>
+    [JsonPropertyName("flops_profiler")]
+    public FlopsProfilerConfig FlopsProfiler { get; init; } = new();
+
+    /// <summary>Metrics as TensorBoard event files.</summary>
+    [JsonPropertyName("tensorboard")]
+    public TensorBoardConfig TensorBoard { get; init; } = new();
+
+    /// <summary>Metrics as CSV files.</summary>
+    [JsonPropertyName("csv_monitor")]
+    public CsvMonitorConfig CsvMonitor { get; init; } = new();
+
+    /// <summary>Throughput measurement.</summary>
+    [JsonPropertyName("timers")]
+    public TimersConfig Timers { get; init; } = new();
+
     // Keys of DeepSpeed's config reference that this release does not honour.
     private static readonly string[] Planned =
     [

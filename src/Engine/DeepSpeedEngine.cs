@@ -146,7 +146,16 @@ public sealed class DeepSpeedEngine : IDisposable
         GlobalSteps++;
         GlobalSamples += Batch.TrainBatchSize;
         (double loss, bool stop) = AgreeOnReport();
-        return new StepMetrics(GlobalSteps, loss, LearningRate, GlobalGradientNorm.Value, stop);
+        return new StepMetrics
+        {
+            Step = GlobalSteps,
+            Loss = loss,
+            LearningRates = [LearningRate],
+            Momentum = [_config.Optimizer!.Params.Betas],
+            GradientNorm = double.IsFinite(GlobalGradientNorm.Value) ? GlobalGradientNorm : null,
+            GlobalSamples = GlobalSamples,
+            StopRequested = stop,
+        };
     }
 
     /// <summary>Asks all ranks to stop; they learn of it together, in the metrics of the same step.</summary>

@@ -1,0 +1,23 @@
+using System.Text.Json.Serialization;
+
+namespace DeepSpeedSharp.Config;
+
+/// <summary>The <c>timers</c> section.</summary>
+public sealed record TimersConfig
+{
+    /// <summary>The timer behind samples per second.</summary>
+    [JsonPropertyName("throughput")]
+    public ThroughputTimerConfig Throughput { get; init; } = new();
+}
+
+/// <summary>The <c>timers.throughput</c> section.</summary>
+public sealed record ThroughputTimerConfig
+{
+    /// <summary>Whether throughput is measured.</summary>
+    [JsonPropertyName("enabled")]
+    public bool Enabled { get; init; } = true;
+
+    /// <summary>Waits for the device before a time is taken.</summary>
+    [JsonPropertyName("synchronized")]
+    public bool Synchronized { get; init; } = true;
+}
