@@ -4,6 +4,7 @@ using DeepSpeedSharp.Config.Schedules;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Native;
+using DeepSpeedSharp.Engine.Observability;
 using DeepSpeedSharp.Engine.Optim;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -53,8 +54,8 @@ public static class DeepSpeed
     /// <param name="scheduler">A scheduler of <paramref name="optimizer"/>; its step is called after each applied step.</param>
     /// <param name="scheduleFactory">Makes the schedule, instead of the config's.</param>
     /// <param name="sampler">The data order; null takes <see cref="EpochSampler"/>, DeepSpeed's.</param>
-    /// <param name="progress">Receives the lines of <c>steps_per_print</c> and the other reports on rank 0; null
-    /// writes them to the console.</param>
+    /// <param name="printsProgress">False leaves out the lines of <c>steps_per_print</c>, for a program that shows
+    /// progress itself.</param>
     /// <returns>Engine, optimizer, data loader (null without data) and schedule (null when the rate is constant). The
     /// caller disposes the engine.</returns>
     /// <exception cref="ConfigException">The config does not fit the world size, names no optimizer, or asks for
@@ -66,7 +67,7 @@ public static class DeepSpeed
             Func<IEnumerable<TorchSharp.Modules.Parameter>, optim.Optimizer>? optimizerFactory = null,
             optim.lr_scheduler.LRScheduler? scheduler = null,
             Func<FlatOptimizer, LearningRateSchedule>? scheduleFactory = null, BatchSampler? sampler = null,
-            Action<string>? progress = null)
+            bool printsProgress = true)
     {
         var client = new ClientParts
         {
@@ -82,7 +83,8 @@ public static class DeepSpeed
         BatchPlan batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
         DataLoader<TBatch>? loader = trainingData is null ? null
             : Loader(trainingData, batch, group, config, shuffleSeed, sampler);
-        var engine = new DeepSpeedEngine(model, config, group, device ?? DefaultDevice(group), loader, client, progress ?? Console.Out.WriteLine);
+        var engine = new DeepSpeedEngine(model, config, group, device ?? DefaultDevice(group), loader, client,
+            ObserverOutput.Console with { ShowsProgress = printsProgress });
         return (engine, engine.Optimizer, loader, engine.Schedule);
     }
 
@@ -96,16 +98,16 @@ public static class DeepSpeed
     /// <param name="optimizerFactory">As above.</param>
     /// <param name="scheduler">As above.</param>
     /// <param name="scheduleFactory">As above.</param>
-    /// <param name="progress">As above.</param>
+    /// <param name="printsProgress">As above.</param>
     /// <returns>Engine, optimizer, no data loader, and schedule.</returns>
     public static (DeepSpeedEngine Engine, FlatOptimizer Optimizer, DataLoader<Tensor>? DataLoader, LearningRateSchedule? Schedule)
         Initialize(nn.Module model, DeepSpeedConfig config, ProcessGroup? group = null, Device? device = null,
             IReadOnlyList<ParameterGroupOptions>? modelParameters = null, optim.Optimizer? optimizer = null,
             Func<IEnumerable<TorchSharp.Modules.Parameter>, optim.Optimizer>? optimizerFactory = null,
             optim.lr_scheduler.LRScheduler? scheduler = null,
-            Func<FlatOptimizer, LearningRateSchedule>? scheduleFactory = null, Action<string>? progress = null) =>
+            Func<FlatOptimizer, LearningRateSchedule>? scheduleFactory = null, bool printsProgress = true) =>
         Initialize<Tensor>(model, config, null, group, device, modelParameters: modelParameters, optimizer: optimizer,
-            optimizerFactory: optimizerFactory, scheduler: scheduler, scheduleFactory: scheduleFactory, progress: progress);
+            optimizerFactory: optimizerFactory, scheduler: scheduler, scheduleFactory: scheduleFactory, printsProgress: printsProgress);
 
     /// <summary>A data loader for a rank.</summary>
     internal static DataLoader<TBatch> Loader<TBatch>(ITrainingData<TBatch> data, BatchPlan batch, ProcessGroup group,

@@ -42,11 +42,11 @@ public sealed partial class DeepSpeedEngine
         FinishReduction(); // a backward of the caller's own has nobody to end it
         if (!_isReduced)
         {
-            _observer.BeforeReduce();
+            _observer?.BeforeReduce();
             _buckets.Begin();
             _buckets.Finish();
             _isReduced = true;
-            _observer.AfterReduce();
+            _observer?.AfterReduce();
         }
     }
 
@@ -87,9 +87,9 @@ public sealed partial class DeepSpeedEngine
         if (_isReducing)
         {
             _isReducing = false;
-            _observer.BeforeReduce();
+            _observer?.BeforeReduce();
             _buckets.Finish();
-            _observer.AfterReduce();
+            _observer?.AfterReduce();
             _isReduced = true;
         }
     }

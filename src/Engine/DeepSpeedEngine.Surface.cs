@@ -94,15 +94,14 @@ public sealed partial class DeepSpeedEngine
     public IReadOnlyList<double> GetLr()
     {
         Settle();
-        return [.. Optimizer.ParameterGroups.Select(g => g.LearningRate)];
+        return CurrentRates();
     }
 
     /// <summary>Momentum or betas of the next update, by group; empty for a group without.</summary>
     public IReadOnlyList<IReadOnlyList<double>> GetMom()
     {
         Settle();
-        return [.. Optimizer.ParameterGroups.Select(g => (IReadOnlyList<double>)
-            [.. new[] { g.Beta1, g.Beta2 }.Where(b => b is not null).Select(b => b!.Value)])];
+        return CurrentMomentum();
     }
 
     /// <summary>Changes the train batch by changing the accumulation steps.</summary>
@@ -189,13 +188,18 @@ public sealed partial class DeepSpeedEngine
 
         _disposed = true;
         _pending?.Arrival.Dispose();
-        _observer.Dispose();
+        _observer?.Dispose();
         _buckets.Dispose();
         Optimizer.Dispose();
         _scale.Dispose();
         _report.Dispose();
         _parameters.Dispose();
     }
+
+    private double[] CurrentRates() => [.. Optimizer.ParameterGroups.Select(g => g.LearningRate)];
+
+    private IReadOnlyList<double>[] CurrentMomentum() => [.. Optimizer.ParameterGroups.Select(g => (IReadOnlyList<double>)
+        (g.Beta1 is not { } first ? [] : g.Beta2 is not { } second ? [first] : [first, second]))];
 
     // With a fixed scale there is nothing to wait for.
     private void SettleIfScaling()

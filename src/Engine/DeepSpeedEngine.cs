@@ -23,7 +23,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     private readonly GradientScale _scale;
     private readonly LossScaler _lossScaler;
     private readonly StepReport _report;
-    private readonly EngineObserver _observer;
+    private readonly EngineObserver? _observer;
     private readonly Action? _clientSchedule;
     private IDataPosition? _data;
     private Pending? _pending;
@@ -35,13 +35,13 @@ public sealed partial class DeepSpeedEngine : IDisposable
     private bool _disposed;
 
     // A step whose outcome may not have reached the host.
-    private sealed record Pending(long Step, long Samples, double? LossScale, int MicroBatches, StepReport.Arrival Arrival)
+    private sealed record Pending(long Step, long Samples, int MicroBatches, StepReport.Arrival Arrival)
     {
         public StepMetrics? Metrics { get; set; }
     }
 
     internal DeepSpeedEngine(nn.Module module, DeepSpeedConfig config, ProcessGroup group, Device device,
-        IDataPosition? data, ClientParts client, Action<string> progress)
+        IDataPosition? data, ClientParts client, ObserverOutput output)
     {
         (Module, _config, Group, Device, _data) = (module, config, group, device, data);
         Batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
@@ -64,7 +64,11 @@ public sealed partial class DeepSpeedEngine : IDisposable
         _scale = new GradientScale(config.GradientClipping, _precision.ChecksOverflow);
         _lossScaler = ScalerOf(config.Fp16);
         _report = new StepReport(group, device);
-        _observer = new EngineObserver(config, module, device, group.Rank, Batch, progress);
+        _observer = EngineObserver.Create(config, module, device, group.Rank, Batch, output, TimeProvider.System);
+        if (config.DumpState && group.Rank == 0)
+        {
+            output.Say(DumpState());
+        }
     }
 
     /// <summary>The model; its parameters are views of the engine's flat buffer.</summary>
@@ -105,10 +109,20 @@ public sealed partial class DeepSpeedEngine : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         using DisposeScope scope = NewDisposeScope();
-        _observer.BeforeForward();
-        Tensor result = forward();
-        _observer.AfterForward();
-        return result.MoveToOuterDisposeScope();
+        if (_observer is null)
+        {
+            return forward().MoveToOuterDisposeScope();
+        }
+
+        _observer.BeforeForward(GlobalSteps);
+        try
+        {
+            return forward().MoveToOuterDisposeScope();
+        }
+        finally
+        {
+            _observer.AfterForward();
+        }
     }
 
     /// <summary>Computes gradients and adds them to those of this step. In the last micro batch of a step they are
@@ -120,14 +134,14 @@ public sealed partial class DeepSpeedEngine : IDisposable
     /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
     public void Backward(Tensor loss, bool retainGraph = false, bool scaleWrtGas = true)
     {
-        _observer.BeforeBackward();
+        _observer?.BeforeBackward();
         using (Tensor scaled = Scale(loss, scaleWrtGas))
         {
             scaled.backward(retain_graph: retainGraph);
         }
 
         FinishReduction();
-        _observer.AfterBackward();
+        _observer?.AfterBackward();
     }
 
     /// <summary>Scales a loss for a backward of the caller's own: <c>engine.Scale(loss).backward()</c>.</summary>
@@ -165,7 +179,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         ThrowIfNotSyncing(nameof(Step));
-        _observer.BeforeStep();
+        _observer?.BeforeStep();
         bool isBoundary = IsGradientAccumulationBoundary;
         MicroSteps++;
         _microBatch++;
@@ -176,7 +190,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
             result = Update();
         }
 
-        _observer.AfterStep(isBoundary);
+        _observer?.AfterStep(isBoundary);
         return result;
     }
 
@@ -185,8 +199,8 @@ public sealed partial class DeepSpeedEngine : IDisposable
         Settle();
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        double lossScale = _lossScaler.Scale;
-        _scale.Measure(_parameters.Gradients, lossScale * _averaging.Left);
+        // The scale that this step's backward used: it changes only in Settle.
+        _scale.Measure(_parameters.Gradients, _lossScaler.Scale * _averaging.Left);
         // Kernels that look at the overflow flag themselves spare the wait for it.
         bool isKnownOverflow = Optimizer.NeedsOverflowKnown && _scale.Overflow is { } overflow && overflow.ToSingle() != 0;
         if (isKnownOverflow)
@@ -202,7 +216,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         _parameters.Gradients.zero_();
         GlobalSteps++;
         GlobalSamples += Batch.TrainBatchSize;
-        Pending pending = new(GlobalSteps, GlobalSamples, _config.Fp16.Enabled ? lossScale : null, _microBatch,
+        Pending pending = new(GlobalSteps, GlobalSamples, _microBatch,
             _report.Send(_scale, Volatile.Read(ref _stopRequested)));
         (_pending, _microBatch, _isReduced) = (pending, 0, false);
         return new StepResult(pending.Step, () =>
@@ -226,6 +240,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
 
         _pending = null;
         StepReport.Values values = pending.Arrival.Read();
+        _lossScaler.Update(values.IsOverflow);
         if (values.IsOverflow)
         {
             SkippedStepsNow++;
@@ -243,18 +258,16 @@ public sealed partial class DeepSpeedEngine : IDisposable
         {
             Step = pending.Step,
             Loss = values.Loss / pending.MicroBatches / Group.WorldSize,
-            LearningRate = Optimizer.ParameterGroups[0].LearningRate,
-            LearningRates = [.. Optimizer.ParameterGroups.Select(g => g.LearningRate)],
-            Betas = [.. Optimizer.ParameterGroups.Select(g => (g.Beta1, g.Beta2))],
+            LearningRates = CurrentRates(),
+            Momentum = CurrentMomentum(),
             GradientNorm = LastGradientNorm,
-            LossScale = pending.LossScale,
+            LossScale = _config.Fp16.Enabled ? _lossScaler.Scale : null,
             Overflow = values.IsOverflow,
             SkippedSteps = SkippedStepsNow,
             GlobalSamples = pending.Samples,
             StopRequested = values.StopRequests > 0,
         };
-        _observer.Report(pending.Metrics);
-        _lossScaler.Update(values.IsOverflow);
+        _observer?.Report(pending.Metrics);
     }
 
     private static LossScaler ScalerOf(Fp16Config fp16) => !fp16.Enabled ? LossScaler.Static(1)
