@@ -2,6 +2,7 @@ using System.Text;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Optim;
+using DeepSpeedSharp.Engine.Precision;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -187,7 +188,15 @@ public sealed partial class DeepSpeedEngine
         }
 
         _disposed = true;
-        _pending?.Arrival.Dispose();
+        try
+        {
+            Settle(); // the last step has its place in the reports
+        }
+        catch (Exception e) when (e is LossScaleException or InvalidOperationException)
+        {
+            // Training has ended; whoever asked for the metrics of that step has seen why.
+        }
+
         _observer?.Dispose();
         _buckets.Dispose();
         Optimizer.Dispose();

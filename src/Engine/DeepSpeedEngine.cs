@@ -109,7 +109,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         using DisposeScope scope = NewDisposeScope();
-        if (_observer is null)
+        if (_observer is null || !Module.training)
         {
             return forward().MoveToOuterDisposeScope();
         }
