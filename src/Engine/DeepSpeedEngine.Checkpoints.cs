@@ -46,7 +46,7 @@ public sealed partial class DeepSpeedEngine
 
         CheckpointState state = loaded.State;
         (GlobalSteps, GlobalSamples, SkippedStepsNow) = (state.GlobalSteps, state.GlobalSamples, state.SkippedSteps);
-        Optimizer.Steps = state.OptimizerSteps;
+        Optimizer.RestoreSteps(state.OptimizerSteps);
         if (Schedule is not null)
         {
             Schedule.LastBatchIteration = state.ScheduleIteration ?? GlobalSteps - SkippedStepsNow - 1;

@@ -205,7 +205,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         bool isKnownOverflow = Optimizer.NeedsOverflowKnown && _scale.Overflow is { } overflow && overflow.ToSingle() != 0;
         if (isKnownOverflow)
         {
-            Optimizer.Steps++; // Settle takes it back
+            Optimizer.CountSkippedStep(); // Settle takes it back
         }
         else
         {

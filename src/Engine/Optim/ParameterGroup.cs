@@ -9,8 +9,17 @@ public sealed class ParameterGroup
     internal ParameterGroup(string name, OptimizerParams parameters, IReadOnlyList<ParameterSlot> slots)
     {
         (Name, Params, Slots) = (name, parameters, slots);
-        LearningRate = parameters.LearningRate;
+        LearningRate = InitialLearningRate = parameters.LearningRate;
         WeightDecay = parameters.WeightDecay;
+        (Beta1, Beta2) = parameters switch
+        {
+            AdamParams p => (p.Betas[0], p.Betas[1]),
+            LambParams p => (p.Betas[0], p.Betas[1]),
+            LionParams p => (p.Betas[0], p.Betas[1]),
+            MuonParams p => (p.Momentum, (double?)null),
+            SgdParams p => (p.Momentum, null),
+            _ => ((double?)null, (double?)null),
+        };
     }
 
     /// <summary>Name of the group, for messages and monitors.</summary>
@@ -22,11 +31,17 @@ public sealed class ParameterGroup
     /// <summary>Learning rate of the next update.</summary>
     public double LearningRate { get; set; }
 
-    /// <summary>Learning rate of the config.</summary>
-    public double InitialLearningRate => Params.LearningRate;
+    /// <summary>Learning rate of the config, or of the caller's optimizer.</summary>
+    public double InitialLearningRate { get; internal set; }
 
     /// <summary>Weight decay of the next update.</summary>
     public double WeightDecay { get; set; }
+
+    /// <summary>First beta, or momentum, of the next update; null when the optimizer has none.</summary>
+    public double? Beta1 { get; set; }
+
+    /// <summary>Second beta of the next update; null when the optimizer has none.</summary>
+    public double? Beta2 { get; set; }
 
     /// <summary>The optimizer's other numbers.</summary>
     internal OptimizerParams Params { get; }
