@@ -1,10 +1,10 @@
 using System.Globalization;
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Config.Schedules;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Native;
 using DeepSpeedSharp.Engine.Optim;
-using DeepSpeedSharp.Engine.Schedules;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -50,7 +50,7 @@ public static class DeepSpeed
     /// <returns>Engine, optimizer, data loader (null without data) and schedule (null when the rate is constant). The
     /// caller disposes the engine.</returns>
     /// <exception cref="ConfigException">The config does not fit the world size, or names no optimizer.</exception>
-    public static (DeepSpeedEngine Engine, Adam Optimizer, DataLoader<TBatch>? DataLoader, WarmupLR? Schedule)
+    public static (DeepSpeedEngine Engine, Adam Optimizer, DataLoader<TBatch>? DataLoader, LearningRateSchedule? Schedule)
         Initialize<TBatch>(nn.Module model, DeepSpeedConfig config, ITrainingData<TBatch>? trainingData,
             ProcessGroup? group = null, Device? device = null, long? shuffleSeed = null)
     {
@@ -75,7 +75,7 @@ public static class DeepSpeed
     /// <param name="group">As above.</param>
     /// <param name="device">As above.</param>
     /// <returns>Engine, optimizer, no data loader, and schedule.</returns>
-    public static (DeepSpeedEngine Engine, Adam Optimizer, DataLoader<Tensor>? DataLoader, WarmupLR? Schedule)
+    public static (DeepSpeedEngine Engine, Adam Optimizer, DataLoader<Tensor>? DataLoader, LearningRateSchedule? Schedule)
         Initialize(nn.Module model, DeepSpeedConfig config, ProcessGroup? group = null, Device? device = null) =>
         Initialize<Tensor>(model, config, null, group, device);
 

@@ -1,10 +1,10 @@
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Config.Schedules;
 using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Optim;
-using DeepSpeedSharp.Engine.Schedules;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -38,7 +38,8 @@ public sealed class DeepSpeedEngine : IDisposable
 
         _buckets = new GradientBuckets(_parameters, group, config.Zero.ReduceBucketSize);
         Optimizer = new Adam((AdamParams)config.Optimizer!.Params, _parameters.Values);
-        Schedule = config.Scheduler is { } scheduler ? new WarmupLR((WarmupParams)scheduler.Params, Optimizer.InitialLearningRate) : null;
+        Schedule = config.Scheduler is { } scheduler
+            ? LearningRateSchedule.Create(scheduler, [Optimizer.InitialLearningRate], hasBetas: true) : null;
         ApplySchedule();
         _report = zeros(2, float32, device).DetachFromDisposeScope();
     }
@@ -59,7 +60,7 @@ public sealed class DeepSpeedEngine : IDisposable
     public Adam Optimizer { get; }
 
     /// <summary>The learning-rate schedule, or null when the rate is constant.</summary>
-    public WarmupLR? Schedule { get; }
+    public LearningRateSchedule? Schedule { get; }
 
     /// <summary>Optimizer steps taken.</summary>
     public long GlobalSteps { get; private set; }
@@ -244,7 +245,7 @@ public sealed class DeepSpeedEngine : IDisposable
     {
         if (Schedule is not null)
         {
-            Optimizer.LearningRate = Schedule.LearningRate;
+            Optimizer.LearningRate = Schedule.Current[0].LearningRate;
         }
     }
 }
