@@ -1,4 +1,5 @@
 using System.Text.Json;
+using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Precision;
 
 namespace DeepSpeedSharp.Engine.Tests;
@@ -98,6 +99,20 @@ public sealed class LossScalerTests
         scaler.Restore(LossScaler.Dynamic().State);
 
         Assert.Equal(128, scaler.Scale);
+    }
+
+    [Fact]
+    public void Create_Config_ChoosesTheKindOfScale()
+    {
+        LossScaler off = LossScaler.Create(new Fp16Config());
+        LossScaler given = LossScaler.Create(new Fp16Config { Enabled = true, LossScale = 128 });
+        LossScaler free = LossScaler.Create(new Fp16Config { Enabled = true, InitialScalePower = 3, Hysteresis = 1, MinLossScale = 4 });
+
+        Assert.Equal((1, false), (off.Scale, off.IsDynamic));
+        Assert.Equal((128, false), (given.Scale, given.IsDynamic));
+        Assert.Equal((8, true), (free.Scale, free.IsDynamic));
+        Assert.True(free.Update(overflow: true));
+        Assert.Throws<LossScaleException>(() => free.Update(overflow: true));
     }
 
     [Theory]

@@ -1,3 +1,5 @@
+using DeepSpeedSharp.Config;
+
 namespace DeepSpeedSharp.Engine.Precision;
 
 /// <summary>Chooses the factor that lifts small fp16 gradients out of the range where they become zero.</summary>
@@ -39,6 +41,18 @@ public sealed class LossScaler
 
     /// <summary>Overflows that the scale still bears, plus one.</summary>
     public int HysteresisLeft => _hysteresisLeft;
+
+    /// <summary>The scaler that a config asks for: dynamic, static where <c>fp16.loss_scale</c> is set, and 1 without
+    /// fp16.</summary>
+    /// <param name="config">The <c>fp16</c> section.</param>
+    /// <returns>The scaler.</returns>
+    public static LossScaler Create(Fp16Config config) => config switch
+    {
+        { Enabled: false } => Static(1),
+        { LossScale: > 0 } => Static(config.LossScale),
+        _ => Dynamic(Math.Pow(2, config.InitialScalePower), config.LossScaleWindow, config.Hysteresis,
+            config.ConsecutiveHysteresis, config.MinLossScale),
+    };
 
     /// <summary>A scale that never changes; an overflow still skips its step.</summary>
     /// <param name="scale">The factor, above 0 (<c>fp16.loss_scale</c>; 1 where losses are not scaled).</param>
