@@ -8,7 +8,7 @@ internal static class Embeddings
     /// <summary>Slots of all embedding weights of a model.</summary>
     public static IReadOnlySet<int> SlotsOf(torch.nn.Module model, FlatParameters parameters)
     {
-        HashSet<nint> weights = [.. model.modules().Select(module => module switch
+        HashSet<nint> weights = [.. model.modules().Prepend(model).Select(module => module switch
         {
             TorchSharp.Modules.Embedding embedding => embedding.weight?.Handle,
             TorchSharp.Modules.EmbeddingBag bag => bag.weight?.Handle,
