@@ -9,8 +9,8 @@ internal static class ConfigRows
     public static IEnumerable<(string Name, string? Value)> Of(DeepSpeedConfig config, BatchPlan batch)
     {
         yield return ("batch", ConfigText.Describe(batch));
-        yield return ("optimizer", OptimizerText.Describe(config.Optimizer));
-        yield return ("schedule", ScheduleText.Describe(config.Scheduler, config.Optimizer));
+        yield return ("optimizer", OptimizerSummary.Describe(config.Optimizer));
+        yield return ("schedule", ScheduleSummary.Describe(config.Scheduler, config.Optimizer));
         yield return ("clipping", config.GradientClipping == 0
             ? "off" : Text($"global gradient norm at most {config.GradientClipping}"));
         yield return ("gradients", Gradients(config));

@@ -4,7 +4,7 @@ using DeepSpeedSharp.Config;
 namespace DeepSpeedSharp.Launcher;
 
 /// <summary>An optimizer in one line.</summary>
-internal static class OptimizerText
+internal static class OptimizerSummary
 {
     public static string Describe(OptimizerConfig? optimizer) => optimizer is null
         ? "none in the config; the program brings its own"

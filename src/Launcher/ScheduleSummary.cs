@@ -4,11 +4,11 @@ using DeepSpeedSharp.Config;
 namespace DeepSpeedSharp.Launcher;
 
 /// <summary>A learning-rate schedule in one line.</summary>
-internal static class ScheduleText
+internal static class ScheduleSummary
 {
     public static string Describe(ScheduleConfig? schedule, OptimizerConfig? optimizer)
     {
-        string own = optimizer is null ? "the optimizer's rate" : OptimizerText.Number(optimizer.Params.LearningRate);
+        string own = optimizer is null ? "the optimizer's rate" : OptimizerSummary.Number(optimizer.Params.LearningRate);
         return schedule is null ? "constant learning rate" : $"{schedule.Type}: {Curve(schedule.Params, own)}";
     }
 
@@ -22,22 +22,22 @@ internal static class ScheduleText
         OneCycleParams p => Text($"{Rates(p.MinLearningRate)} to {Rates(p.MaxLearningRate)} in {p.FirstStepSize} steps and ")
             + Text($"back in {p.SecondStepSize ?? p.FirstStepSize}; {After(p)}")
             + (p.CycleMomentum ? Text($"; momentum {p.MaxMomentum} to {p.MinMomentum} and back") : ""),
-        LRRangeTestParams p => Text($"from {Rates(p.MinLearningRate)}, growing by {OptimizerText.Number(p.StepRate)} of it ")
+        LRRangeTestParams p => Text($"from {Rates(p.MinLearningRate)}, growing by {OptimizerSummary.Number(p.StepRate)} of it ")
             + Text($"every {p.StepSize} steps{(p.Staircase ? ", in stairs" : "")}"),
         _ => schedule.ToString(),
     };
 
     private static string After(OneCycleParams p) => p.DecayStepSize == 0 || p.DecayLearningRate == 0
-        ? "then constant" : Text($"then decaying by {OptimizerText.Number(p.DecayLearningRate)} every {p.DecayStepSize} steps");
+        ? "then constant" : Text($"then decaying by {OptimizerSummary.Number(p.DecayLearningRate)} every {p.DecayStepSize} steps");
 
     private static string Rates(IReadOnlyList<double>? rates, string otherwise = "") => rates is null
-        ? otherwise : string.Join(" / ", rates.Select(OptimizerText.Number));
+        ? otherwise : string.Join(" / ", rates.Select(OptimizerSummary.Number));
 
     private static string Share(double ratio) => ratio switch
     {
         0 => "0",
         1 => "all",
-        _ => OptimizerText.Number(ratio) + " of it",
+        _ => OptimizerSummary.Number(ratio) + " of it",
     };
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
