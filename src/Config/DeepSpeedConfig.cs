@@ -34,6 +34,14 @@ public sealed record DeepSpeedConfig
     [JsonPropertyName("zero_optimization")]
     public ZeroConfig Zero { get; init; } = new();
 
+    /// <summary>Training in fp16.</summary>
+    [JsonPropertyName("fp16")]
+    public Fp16Config Fp16 { get; init; } = new();
+
+    /// <summary>Training in bf16.</summary>
+    [JsonPropertyName("bf16")]
+    public Bf16Config Bf16 { get; init; } = new();
+
     /// <summary>Measures forward, backward, reduction and step.</summary>
     [JsonPropertyName("wall_clock_breakdown")]
     public bool WallClockBreakdown { get; init; }

@@ -56,7 +56,8 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             Seed(options.Seed + environment.Rank!.Value, device); // dropout differs between ranks
             model.train();
             string? resumed = Resume(engine);
-            using var report = new RunReport(options, config, environment, engine, length, _clock);
+            using var report = new RunReport(options, config, environment, engine,
+                new Workload(length, shape.FlopsPerToken(length)), _clock);
             report.Begin($"{source.Description}, {engine.ParameterCount:#,0} parameters on {Describe(device)}, "
                 + $"{data.Count:#,0} samples of {length} tokens", resumed);
             return Train(engine, model, loader!, report);

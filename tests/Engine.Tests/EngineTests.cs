@@ -42,7 +42,7 @@ public sealed class EngineTests
                 Assert.Equal(row.GetProperty("loss_before").GetDouble(), metrics[i].Loss, 1e-5);
                 if (row.TryGetProperty("grad_norm_unclipped", out JsonElement norm))
                 {
-                    Assert.Equal(norm.GetDouble(), metrics[i].GradientNorm, 2e-5);
+                    Assert.Equal(norm.GetDouble(), metrics[i].GradientNorm!.Value, 2e-5);
                 }
 
                 if (row.GetProperty("params_after").ValueKind == JsonValueKind.Null)
