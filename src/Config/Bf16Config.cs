@@ -24,4 +24,30 @@ public sealed record Bf16Config
     /// <summary>Keeps the optimizer's moments in bf16.</summary>
     [JsonPropertyName("bf16_optimizer_states")]
     public bool OptimizerStates { get; init; }
+
+    internal static Bf16Config Read(ConfigSection root)
+    {
+        root.Alias("bf16", "bfloat16");
+        if (root.Section("bf16") is not { } section)
+        {
+            return new Bf16Config();
+        }
+
+        var config = new Bf16Config
+        {
+            Enabled = section.Flag("enabled") ?? false,
+            ImmediateGradUpdate = section.Flag("immediate_grad_update") ?? false,
+            CheckGradOverflow = section.Flag("check_grad_overflow") ?? true,
+            MasterWeightsAndGrads = section.Flag("bf16_master_weights_and_grads") ?? false,
+            OptimizerStates = section.Flag("bf16_optimizer_states") ?? false,
+        };
+        if (config is { OptimizerStates: true, MasterWeightsAndGrads: false })
+        {
+            section.Problem("bf16_optimizer_states", "moments in bf16 need master weights in bf16",
+                "add \"bf16_master_weights_and_grads\": true, or remove it");
+        }
+
+        section.End();
+        return config;
+    }
 }

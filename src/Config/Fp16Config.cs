@@ -41,4 +41,33 @@ public sealed record Fp16Config
     /// <summary>Keeps master weights and gradients in fp16 too.</summary>
     [JsonPropertyName("fp16_master_weights_and_grads")]
     public bool MasterWeightsAndGrads { get; init; }
+
+    internal static Fp16Config Read(ConfigSection root)
+    {
+        var defaults = new Fp16Config();
+        if (root.Section("fp16") is not { } section)
+        {
+            return defaults;
+        }
+
+        bool enabled = section.Flag("enabled") ?? false;
+        double lossScale = section.Number("loss_scale", NumberRule.NotNegative) ?? 0;
+
+        // The numbers of a dynamic scale matter only when there is one.
+        int minimum = enabled && lossScale == 0 ? 1 : 0;
+        var config = new Fp16Config
+        {
+            Enabled = enabled,
+            AutoCast = section.Flag("auto_cast") ?? false,
+            LossScale = lossScale,
+            InitialScalePower = section.Int("initial_scale_power", 0, 126) ?? defaults.InitialScalePower,
+            LossScaleWindow = section.Int("loss_scale_window", minimum) ?? defaults.LossScaleWindow,
+            Hysteresis = section.Int("hysteresis", minimum) ?? defaults.Hysteresis,
+            ConsecutiveHysteresis = section.Flag("consecutive_hysteresis") ?? false,
+            MinLossScale = section.Int("min_loss_scale", minimum) ?? defaults.MinLossScale,
+            MasterWeightsAndGrads = section.Flag("fp16_master_weights_and_grads") ?? false,
+        };
+        section.End();
+        return config;
+    }
 }

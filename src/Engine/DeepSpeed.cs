@@ -54,6 +54,7 @@ public static class DeepSpeed
         Initialize<TBatch>(nn.Module model, DeepSpeedConfig config, ITrainingData<TBatch>? trainingData,
             ProcessGroup? group = null, Device? device = null, long? shuffleSeed = null)
     {
+        EngineLimits.ThrowIfAny(config);
         if (config.Optimizer is null)
         {
             throw new ConfigException("the DeepSpeed config", [new ConfigError("optimizer", "there is none",

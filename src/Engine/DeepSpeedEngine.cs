@@ -37,8 +37,8 @@ public sealed class DeepSpeedEngine : IDisposable
         }
 
         _buckets = new GradientBuckets(_parameters, group, config.Zero.ReduceBucketSize);
-        Optimizer = new Adam(config.Optimizer!.Params, _parameters.Values);
-        Schedule = config.Scheduler is { } scheduler ? new WarmupLR(scheduler.Params, Optimizer.InitialLearningRate) : null;
+        Optimizer = new Adam((AdamParams)config.Optimizer!.Params, _parameters.Values);
+        Schedule = config.Scheduler is { } scheduler ? new WarmupLR((WarmupParams)scheduler.Params, Optimizer.InitialLearningRate) : null;
         ApplySchedule();
         _report = zeros(2, float32, device).DetachFromDisposeScope();
     }

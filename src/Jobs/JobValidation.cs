@@ -63,13 +63,17 @@ public static partial class JobValidation
         }
     }
 
-    /// <summary>Checks a DeepSpeed config against the number of ranks of a job.</summary>
+    /// <summary>Checks a DeepSpeed config against the number of ranks of a job, and against what the engine can do.</summary>
+    /// <remarks>A value "auto" is no problem yet: the job's program may fill it from its arguments.</remarks>
     /// <param name="json">The config.</param>
-    /// <param name="path">Where it stands, for messages.</param>
+    /// <param name="path">Where it stands, for messages; empty when it is a document of its own.</param>
     /// <param name="spec">The job.</param>
     /// <param name="errors">Receives every problem.</param>
-    public static void CheckConfig(string json, string path, DeepSpeedJobSpec spec, ConfigErrors errors) =>
-        errors.AddAll(path, ConfigReport.For(json, spec.WorldSize()).Errors);
+    public static void CheckConfig(string json, string path, DeepSpeedJobSpec spec, ConfigErrors errors)
+    {
+        ConfigReport report = ConfigReport.ForJob(json, spec.WorldSize());
+        errors.AddAll(path, [.. report.Errors, .. report.Unsupported]);
+    }
 
     // Ranges and unknown fields of a record and everything below it, by the same attributes the CRD is made from.
     private static void CheckFields(object record, string path, ConfigErrors errors)

@@ -29,7 +29,7 @@ public sealed class OptimizerTests
         JsonElement file = Vectors.Read("optimizers.json");
         JsonElement c = file.GetProperty("cases").EnumerateArray().Single(x => x.GetProperty("name").GetString() == name);
         JsonElement h = c.GetProperty("hyper");
-        var config = new AdamConfig
+        var config = new AdamParams
         {
             LearningRate = h.GetProperty("lr").GetDouble(),
             Betas = [.. h.GetProperty("betas").EnumerateArray().Select(b => b.GetDouble())],
@@ -56,7 +56,7 @@ public sealed class OptimizerTests
     {
         using var scope = NewDisposeScope();
         Tensor values = tensor([1f]);
-        using var adam = new Adam(new AdamConfig { LearningRate = 0.1, BiasCorrection = false }, values);
+        using var adam = new Adam(new AdamParams { LearningRate = 0.1, BiasCorrection = false }, values);
 
         adam.Step(values, tensor([2f]));
 
@@ -76,7 +76,7 @@ public sealed class OptimizerTests
         JsonElement c = Vectors.Read("lr_schedules.json").GetProperty("cases").EnumerateArray()
             .Single(x => x.GetProperty("name").GetString() == name);
         string json = $$"""{"train_batch_size": 1, "scheduler": {"type": "WarmupLR", "params": {{c.GetProperty("params").GetRawText()}} } }""";
-        var schedule = new WarmupLR(DeepSpeedConfig.Parse(json).Scheduler!.Params, c.GetProperty("optimizer_lr").GetDouble());
+        var schedule = new WarmupLR((WarmupParams)DeepSpeedConfig.Parse(json).Scheduler!.Params, c.GetProperty("optimizer_lr").GetDouble());
         JsonElement expected = c.GetProperty("expected");
 
         Assert.Equal(expected.GetProperty("lr_before_first_step")[0].GetDouble(), schedule.LearningRate, 1e-15);

@@ -16,4 +16,22 @@ public sealed record CsvMonitorConfig
     /// <summary>Folder of this run inside <see cref="OutputPath"/>.</summary>
     [JsonPropertyName("job_name")]
     public string JobName { get; init; } = "DeepSpeedJobName";
+
+    internal static CsvMonitorConfig Read(ConfigSection root)
+    {
+        var defaults = new CsvMonitorConfig();
+        if (root.Section("csv_monitor") is not { } section)
+        {
+            return defaults;
+        }
+
+        var config = new CsvMonitorConfig
+        {
+            Enabled = section.Flag("enabled") ?? false,
+            OutputPath = section.Text("output_path") ?? defaults.OutputPath,
+            JobName = section.Text("job_name") ?? defaults.JobName,
+        };
+        section.End();
+        return config;
+    }
 }

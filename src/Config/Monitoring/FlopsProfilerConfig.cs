@@ -32,4 +32,26 @@ public sealed record FlopsProfilerConfig
     /// <summary>File for the report; null prints it.</summary>
     [JsonPropertyName("output_file")]
     public string? OutputFile { get; init; }
+
+    internal static FlopsProfilerConfig Read(ConfigSection root)
+    {
+        var defaults = new FlopsProfilerConfig();
+        if (root.Section("flops_profiler") is not { } section)
+        {
+            return defaults;
+        }
+
+        var config = new FlopsProfilerConfig
+        {
+            Enabled = section.Flag("enabled") ?? false,
+            RecomputeFwdFactor = section.Number("recompute_fwd_factor", NumberRule.NotNegative) ?? 0,
+            ProfileStep = section.Int("profile_step", minimum: 1) ?? defaults.ProfileStep,
+            ModuleDepth = section.Int("module_depth", minimum: -1) ?? defaults.ModuleDepth,
+            TopModules = section.Int("top_modules", minimum: 1) ?? defaults.TopModules,
+            Detailed = section.Flag("detailed") ?? defaults.Detailed,
+            OutputFile = section.Text("output_file"),
+        };
+        section.End();
+        return config;
+    }
 }

@@ -12,11 +12,11 @@ namespace DeepSpeedSharp.Engine.Optim;
 /// </remarks>
 public sealed class Adam : IDisposable
 {
-    private readonly AdamConfig _config;
+    private readonly AdamParams _config;
     private readonly bool _fused;
     private readonly Tensor _stepCount;
 
-    internal Adam(AdamConfig config, Tensor values, bool fused = true)
+    internal Adam(AdamParams config, Tensor values, bool fused = true)
     {
         _config = config;
         // The fused kernels always correct the bias.

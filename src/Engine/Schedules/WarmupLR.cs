@@ -9,17 +9,17 @@ namespace DeepSpeedSharp.Engine.Schedules;
 /// </remarks>
 public sealed class WarmupLR
 {
-    private readonly WarmupConfig _config;
+    private readonly WarmupParams _config;
     private readonly double _maximum;
     private readonly int _steps;
 
     /// <summary>Creates the schedule, before its first step.</summary>
     /// <param name="config">Its parameters.</param>
     /// <param name="optimizerLearningRate">The maximum when the config names none.</param>
-    public WarmupLR(WarmupConfig config, double optimizerLearningRate)
+    public WarmupLR(WarmupParams config, double optimizerLearningRate)
     {
         _config = config;
-        _maximum = config.MaxLearningRate ?? optimizerLearningRate;
+        _maximum = config.MaxLearningRate?[0] ?? optimizerLearningRate;
         _steps = Math.Max(2, config.Steps);
     }
 
@@ -44,6 +44,6 @@ public sealed class WarmupLR
             _ when _config.Type == "linear" => (double)iteration / _steps,
             _ => Math.Log(iteration + 1) / Math.Log(_steps),
         };
-        return _config.MinLearningRate + (_maximum - _config.MinLearningRate) * warmth;
+        return _config.MinLearningRate[0] + (_maximum - _config.MinLearningRate[0]) * warmth;
     }
 }

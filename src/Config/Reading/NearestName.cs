@@ -6,9 +6,16 @@ public static class NearestName
     /// <summary>The closest of the known names, when one is close enough to be a typing slip.</summary>
     /// <param name="name">What the user wrote.</param>
     /// <param name="known">The names that exist.</param>
-    /// <returns>The nearest name, or null when none is within a third of the length.</returns>
+    /// <returns>A name that was only cut short, else the nearest; null when none is within a third of the length.</returns>
     public static string? Find(string name, IEnumerable<string> known)
     {
+        string[] longer = name.Length < 5
+            ? [] : [.. known.Where(k => k.StartsWith(name, StringComparison.OrdinalIgnoreCase))];
+        if (longer.Length == 1)
+        {
+            return longer[0];
+        }
+
         (string? best, int distance) = (null, Math.Max(2, name.Length / 3) + 1);
         foreach (string candidate in known)
         {
