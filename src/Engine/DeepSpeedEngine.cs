@@ -151,7 +151,7 @@ public sealed class DeepSpeedEngine : IDisposable
             Step = GlobalSteps,
             Loss = loss,
             LearningRates = [LearningRate],
-            Momentum = [_config.Optimizer!.Params.Betas],
+            Momentum = _config.Optimizer!.Params is AdamParams adam ? [adam.Betas] : [],
             GradientNorm = double.IsFinite(GlobalGradientNorm.Value) ? GlobalGradientNorm : null,
             GlobalSamples = GlobalSamples,
             StopRequested = stop,

@@ -21,7 +21,17 @@ public sealed class EngineObserverTests : IDisposable
     private EngineObserver? Create(DeepSpeedConfig config, int rank = 0, bool showsProgress = true) =>
         EngineObserver.Create(config, _model, CPU, rank, Batch, new ObserverOutput(_lines.Add, _warnings.Add, showsProgress), _clock);
 
-    // Steps as the engine makes them: forward 10 ms, autograd 20, reduction 5 at the boundary, update 3.
+    private static StepMetrics Metrics(long step) => new()
+    {
+        Step = step,
+        Loss = 0.5,
+        LearningRates = [1e-3, 1e-4],
+        Momentum = [[0.9, 0.999], [0.8, 0.99]],
+        GradientNorm = 2,
+        GlobalSamples = 16 * step,
+    };
+
+    // Steps as the engine makes them, each reported in the middle of the next one, as it does on a GPU: forward 10 ms, autograd 20, reduction 5 at the boundary, update 3.
     private void Train(EngineObserver observer, long firstStep, int steps)
     {
         using DisposeScope scope = NewDisposeScope();
@@ -39,6 +49,11 @@ public sealed class EngineObserverTests : IDisposable
                 _clock.Advance(TimeSpan.FromMilliseconds(20));
                 if (isBoundary)
                 {
+                    if (step > firstStep)
+                    {
+                        observer.Report(Metrics(step - 1));
+                    }
+
                     observer.BeforeReduce();
                     _clock.Advance(TimeSpan.FromMilliseconds(5));
                     observer.AfterReduce();
@@ -49,17 +64,9 @@ public sealed class EngineObserverTests : IDisposable
                 _clock.Advance(TimeSpan.FromMilliseconds(isBoundary ? 3 : 0));
                 observer.AfterStep(isBoundary);
             }
-
-            observer.Report(new StepMetrics
-            {
-                Step = step,
-                Loss = 0.5,
-                LearningRates = [1e-3, 1e-4],
-                Momentum = [[0.9, 0.999], [0.8, 0.99]],
-                GradientNorm = 2,
-                GlobalSamples = 16 * step,
-            });
         }
+
+        observer.Report(Metrics(firstStep + steps - 1));
     }
 
     [Fact]

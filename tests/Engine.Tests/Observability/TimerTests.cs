@@ -36,26 +36,25 @@ public sealed class TimerTests
     public void Throughput_SlowStart_IsLeftOutAndCurrentIsSinceTheLastReport()
     {
         int waits = 0;
-        var timer = new ThroughputTimer(32, _clock, () => waits++);
+        var timer = new ThroughputTimer(_clock, () => waits++);
 
         Run(2, 5000);
-        Assert.Null(timer.Report());
+        Assert.Null(timer.Speed);
         Run(2, 1000);
-        Assert.Equal((32.0, 32.0), timer.Report());
+        Assert.Equal((32.0, 32.0), timer.Speed);
         Run(4, 250);
-        (double running, double current) = timer.Report()!.Value;
+        (double running, double current) = timer.Speed!.Value;
 
         Assert.Equal(128, current, 1e-9);
         Assert.Equal(6 * 32 / 3.0, running, 1e-9);
-        Assert.Null(timer.Report());
         Assert.Equal(3, waits); // after the warm-up, and for each report
 
         void Run(int steps, double milliseconds)
         {
-            for (int i = 0; i < steps; i++)
+            for (int i = 1; i <= steps; i++)
             {
                 _clock.Advance(TimeSpan.FromMilliseconds(milliseconds));
-                timer.EndStep();
+                timer.EndStep(32, isReported: i == steps);
             }
         }
     }
