@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Engine.Kernels;
 using DeepSpeedSharp.Engine.Observability;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -27,8 +28,7 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
     public override Tensor forward(Tensor tokens, Tensor targets)
     {
         Tensor hidden = transformer.call(tokens); // [batch, length, embedding]
-        Tensor logits = functional.linear(hidden, transformer.wte.weight!); // [batch, length, vocabulary]
-        return functional.cross_entropy(logits.view(-1, logits.shape[2]), targets.view(-1));
+        return LinearCrossEntropy.Mean(hidden.view(-1, hidden.shape[2]), transformer.wte.weight!, targets.view(-1));
     }
 
     /// <summary>The output layer; cross entropy is not counted, as in DeepSpeed.</summary>
