@@ -49,8 +49,6 @@ public static class EngineLimits
         NotYet(errors, config.CommunicationDataType is TrainingDataType.Fp16 or TrainingDataType.Bf16,
             "communication_data_type", "use \"fp32\", or remove it");
         NotYet(errors, config.SparseGradients, "sparse_gradients", "remove it");
-        NotYet(errors, config.WallClockBreakdown && !config.FlopsProfiler.Enabled, "wall_clock_breakdown", "remove it");
-        NotYet(errors, config.MemoryBreakdown, "memory_breakdown", "remove it");
         NotYet(errors, config.DumpState, "dump_state", "remove it; deepspeed config check shows the whole config");
         NotYet(errors, config.DataLoaderDropLast, "dataloader_drop_last", "remove it");
         NotYet(errors, !config.ManagedGradientAccumulation, "managed_gradient_accumulation", "remove it");
@@ -119,11 +117,7 @@ public static class EngineLimits
     {
         ActivationCheckpointingConfig checkpointing = config.ActivationCheckpointing;
         NotYet(errors, checkpointing != new ActivationCheckpointingConfig(), "activation_checkpointing", "remove it");
-        NotYet(errors, config.FlopsProfiler.Enabled, "flops_profiler.enabled", "use false", "the flops profiler");
-        NotYet(errors, config.TensorBoard.Enabled, "tensorboard.enabled", "use false; every step is in metrics.jsonl");
-        NotYet(errors, config.CsvMonitor.Enabled, "csv_monitor.enabled", "use false; every step is in metrics.jsonl");
         NotYet(errors, config.CommsLogger.Enabled, "comms_logger.enabled", "use false", "logging of collectives");
-        NotYet(errors, !config.Timers.Throughput.Enabled, "timers.throughput.enabled", "use true");
         NotYet(errors, config.Checkpoint.TagValidation == TagValidation.Fail, "checkpoint.tag_validation", "use \"Warn\"");
         NotYet(errors, config.Checkpoint.LoadUniversal, "checkpoint.load_universal", "use false");
         NotYet(errors, config.Checkpoint.UseNodeLocalStorage, "checkpoint.use_node_local_storage",

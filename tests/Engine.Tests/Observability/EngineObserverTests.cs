@@ -148,7 +148,7 @@ public sealed class EngineObserverTests : IDisposable
         Train(observer, 2, 3);
 
         string text = Assert.Single(_lines);
-        Assert.StartsWith("flops profile of step 2 on rank 0: micro batch 4, 2 accumulation steps, 2 ranks", text, StringComparison.Ordinal);
+        Assert.StartsWith("flops profile of step 2 on rank 0: micro batch 4, accumulation 2, world size 2", text, StringComparison.Ordinal);
         Assert.Matches(@"forward MACs of a micro batch +120\n", text);
         Assert.Matches(@"forward flops of a micro batch +240\n", text); // 4 x (3 x 5 + 5 x 3) x 2: tanh is a function, not a module
         Assert.Matches(@"flops of a step on a rank +1\.9k  \(3 \+ 1\) x forward x 2\n", text);
