@@ -1,7 +1,6 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Config.Schedules;
 using DeepSpeedSharp.Engine.Optim;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine;
@@ -83,7 +82,7 @@ internal sealed record ClientParts
 
         return (config.Scheduler is null ? null : LearningRateSchedule.Create(config.Scheduler,
             [.. optimizer.ParameterGroups.Select(g => g.InitialLearningRate)],
-            optimizer.ParameterGroups.All(g => g.Beta1 is not null)), null);
+            optimizer.ParameterGroups.All(g => g.Beta2 is not null)), null);
     }
 
     private static FlatOptimizer OptimizerFactoryOf(DeepSpeedConfig config, FlatParameters parameters, Device device) =>

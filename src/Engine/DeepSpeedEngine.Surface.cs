@@ -1,10 +1,7 @@
 using System.Text;
-using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Optim;
 using DeepSpeedSharp.Engine.Precision;
-using TorchSharp;
-using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine;
 

@@ -1,6 +1,5 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Native;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Optim;

@@ -1,5 +1,4 @@
 using DeepSpeedSharp.Config;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Optim;

@@ -12,15 +12,18 @@ internal static class OptimizerFactory
     /// <param name="elements">Length of the flat buffers.</param>
     /// <param name="device">Where they are.</param>
     /// <param name="fused">False takes the plain formulas everywhere, for comparison.</param>
-    public static FlatOptimizer Create(OptimizerConfig config, IReadOnlyList<ParameterGroup> groups, long elements, Device device,
-        bool fused = true) => config.Params switch
+    public static FlatOptimizer Create(
+        OptimizerConfig config, IReadOnlyList<ParameterGroup> groups, long elements, Device device, bool fused = true)
     {
-        AdamParams => new Adam(config.Type, groups, elements, device, fused),
-        SgdParams => new Sgd(groups, elements, device, fused),
-        LionParams => new Lion(groups, elements, device),
-        AdagradParams => new Adagrad(groups, elements, device),
-        LambParams => new Lamb(groups, elements, device),
-        MuonParams => new Muon(groups, elements, device),
-        _ => throw new ArgumentException($"there is no optimizer {config.Type}", nameof(config)),
-    };
+        return config.Params switch
+        {
+            AdamParams => new Adam(config.Type, groups, elements, device, fused),
+            SgdParams => new Sgd(groups, elements, device, fused),
+            LionParams => new Lion(groups, elements, device),
+            AdagradParams => new Adagrad(groups, elements, device),
+            LambParams => new Lamb(groups, elements, device),
+            MuonParams => new Muon(groups, elements, device),
+            _ => throw new ArgumentException($"there is no optimizer {config.Type}", nameof(config)),
+        };
+    }
 }

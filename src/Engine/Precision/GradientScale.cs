@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Engine.Native;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Precision;

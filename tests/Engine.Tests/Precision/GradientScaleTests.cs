@@ -1,6 +1,7 @@
 using System.Text.Json;
 using DeepSpeedSharp.Engine.Native;
 using DeepSpeedSharp.Engine.Precision;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Tests.Precision;

@@ -1,5 +1,3 @@
-using DeepSpeedSharp.Engine.Comm;
-using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Tests.Precision;
 
