@@ -60,7 +60,7 @@ internal static class SelfTest
             using (no_grad())
             {
                 // The first update of Adam moves each element by the learning rate against its gradient's sign.
-                FusedAdam.Step(flat, gradient, zeros(2), zeros(2), step, 0.5, 0.9, 0.999, 0, 1e-8, decoupled: true);
+                FusedOptimizers.Adam(flat, gradient, zeros(2), zeros(2), step, 0.5, 0.9, 0.999, 0, 1e-8, decoupled: true);
             }
 
             Expect(flat, 2.5f, 2.5f);
