@@ -57,8 +57,8 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             model.train();
             string? resumed = Resume(engine);
             using var report = new RunReport(options, config, environment, engine, length, _clock);
-            report.Begin($"{source.Description}, {engine.ParameterCount:#,0} parameters on {Describe(device)}, "
-                + $"{data.Count:#,0} samples of {length} tokens", resumed);
+            report.Begin($"{source.Description}, {engine.ParameterCount:#,0} parameters, "
+                + $"{data.Count:#,0} samples of {length} tokens", EngineReport.For(device), resumed);
             return Train(engine, model, loader!, report);
         }
     }
@@ -188,6 +188,4 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             cuda.manual_seed_all(seed);
         }
     }
-
-    private static string Describe(Device device) => $"{device} with {TorchRuntime.Description}";
 }

@@ -9,8 +9,9 @@ public static class TorchRuntime
 {
     private static readonly Lazy<string> Loaded = new(LoadAndTest, LazyThreadSafetyMode.ExecutionAndPublication);
 
-    /// <summary>The libtorch that was loaded, as "libtorch 2.10 (cpu)".</summary>
-    public static string Description => Loaded.Value;
+    /// <summary>Version of the libtorch that was loaded, as "2.10". Loads it when it is not loaded yet.</summary>
+    /// <exception cref="NativeBackendException">libtorch is missing, or is one the engine does not know.</exception>
+    public static string Version => Loaded.Value;
 
     /// <summary>Loads libtorch and runs the self-test; a second call costs nothing.</summary>
     /// <exception cref="NativeBackendException">libtorch is missing, or is one the engine does not know.</exception>
