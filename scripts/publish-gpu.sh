@@ -12,7 +12,7 @@ output=${2:-$root/artifacts/$name-gpu.tar.xz}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 dotnet publish "$project" --configuration Release --runtime linux-x64 --self-contained --nologo --verbosity quiet \
-  -p:LibTorch=none -p:DebugType=none -p:GenerateDocumentationFile=false --output "$folder/$name"
+  -p:LibTorch=none -p:PublishDocumentationFiles=false --output "$folder/$name"
 cp "$root/scripts/with-pytorch.sh" "$folder/$name/"
 
 # A second libtorch beside PyTorch's would end up in the same process, half of each.

@@ -7,6 +7,7 @@ using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
+FailureExit.Install(); // exit codes that tell the launcher whether another start can help
 int lastStep = args.Length > 0 ? int.Parse(args[0]) : 1000;
 string checkpoints = Environment.GetEnvironmentVariable("DSJ_CHECKPOINT_DIR") ?? "checkpoints";
 DeepSpeedConfig config = DeepSpeedConfig.Load(Path.Combine(AppContext.BaseDirectory, "ds_config.json"));
