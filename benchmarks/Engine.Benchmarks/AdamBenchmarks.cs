@@ -20,8 +20,8 @@ public class AdamBenchmarks : IDisposable
 
     public AdamBenchmarks()
     {
-        _fused = new Adam(new AdamConfig { WeightDecay = 0.1 }, _values);
-        _plain = new Adam(new AdamConfig { WeightDecay = 0.1 }, _values, fused: false);
+        _fused = new Adam(new AdamParams { WeightDecay = 0.1 }, _values);
+        _plain = new Adam(new AdamParams { WeightDecay = 0.1 }, _values, fused: false);
         _torchSharp = optim.AdamW(_parameters, weight_decay: 0.1);
         foreach (TorchSharp.Modules.Parameter parameter in _parameters)
         {

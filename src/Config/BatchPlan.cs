@@ -14,6 +14,18 @@ public sealed record BatchConfig
     /// <summary>Micro batches per optimizer step (<c>gradient_accumulation_steps</c>).</summary>
     public int? GradientAccumulationSteps { get; init; }
 
+    /// <summary>The numbers of a plan.</summary>
+    internal static BatchConfig From(BatchPlan plan) => new()
+    {
+        TrainBatchSize = plan.TrainBatchSize,
+        MicroBatchSize = plan.MicroBatchSize,
+        GradientAccumulationSteps = plan.GradientAccumulationSteps,
+    };
+
+    /// <summary>Whether a problem at this path leaves the batch sizes unknown, so that a plan would only mislead.</summary>
+    internal static bool Concerns(string path) =>
+        path is "$" or "train_batch_size" or "train_micro_batch_size_per_gpu" or "gradient_accumulation_steps";
+
     internal static BatchConfig Read(ConfigSection root) => new()
     {
         TrainBatchSize = root.Int("train_batch_size", minimum: 1),

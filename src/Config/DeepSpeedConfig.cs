@@ -1,14 +1,27 @@
-using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace DeepSpeedSharp.Config;
 
+/// <summary>How gradients of the ranks are joined.</summary>
+[JsonConverter(typeof(JsonStringEnumConverter<GradientAllReduceOp>))]
+public enum GradientAllReduceOp
+{
+    /// <summary>Their mean.</summary>
+    [JsonStringEnumMemberName("mean")]
+    Mean,
+
+    /// <summary>Their sum.</summary>
+    [JsonStringEnumMemberName("sum")]
+    Sum,
+}
+
 /// <summary>The DeepSpeed JSON config: what to train with, checked once and immutable from then on.</summary>
 /// <remarks>
-/// Key names and meanings follow DeepSpeed's config reference. A key of DeepSpeed that this release does not honour
-/// is refused by name; a key that does not exist is refused with the nearest one that does.
+/// Key names, defaults and meanings follow DeepSpeed's config reference; docs/config.md has all of them. A key that
+/// does not exist is refused with the nearest one that does. A config can be right and still ask for something that
+/// the engine of this release cannot do: <see cref="EngineLimits"/> knows.
 /// </remarks>
-public sealed record DeepSpeedConfig
+public sealed partial record DeepSpeedConfig
 {
     /// <summary>The three batch numbers as written; <see cref="BatchPlan"/> derives what is missing.</summary>
     [JsonIgnore]
@@ -22,6 +35,90 @@ public sealed record DeepSpeedConfig
     [JsonPropertyName("gradient_clipping")]
     public double GradientClipping { get; init; } = 1.0;
 
+    /// <summary>Divides gradients before instead of after they are summed over ranks.</summary>
+    [JsonPropertyName("prescale_gradients")]
+    public bool PrescaleGradients { get; init; }
+
+    /// <summary>Part of the division that happens before the sum when <see cref="PrescaleGradients"/> is off.</summary>
+    [JsonPropertyName("gradient_predivide_factor")]
+    public double GradientPredivideFactor { get; init; } = 1.0;
+
+    /// <summary>Mean or sum of the ranks' gradients.</summary>
+    [JsonPropertyName("gradient_allreduce_op")]
+    public GradientAllReduceOp GradientAllReduceOp { get; init; }
+
+    /// <summary>Format in which gradients travel; null follows the precision mode.</summary>
+    [JsonPropertyName("communication_data_type")]
+    public TrainingDataType? CommunicationDataType { get; init; }
+
+    /// <summary>Format in which gradients travel between sequence-parallel ranks.</summary>
+    [JsonPropertyName("seq_parallel_communication_data_type")]
+    public TrainingDataType SequenceParallelCommunicationDataType { get; init; }
+
+    /// <summary>Reduces gradients of embeddings as rows and indices.</summary>
+    [JsonPropertyName("sparse_gradients")]
+    public bool SparseGradients { get; init; }
+
+    /// <summary>Broadcasts updated parameters instead of gathering them.</summary>
+    [JsonPropertyName("disable_allgather")]
+    public bool DisableAllGather { get; init; }
+
+    /// <summary>Times forward, backward and step; the flops profiler turns it on too.</summary>
+    [JsonPropertyName("wall_clock_breakdown")]
+    public bool WallClockBreakdown { get; init; }
+
+    /// <summary>Prints memory in use at the borders of each phase.</summary>
+    [JsonPropertyName("memory_breakdown")]
+    public bool MemoryBreakdown { get; init; }
+
+    /// <summary>Prints the engine's state at the start.</summary>
+    [JsonPropertyName("dump_state")]
+    public bool DumpState { get; init; }
+
+    /// <summary>Level of DeepSpeed's logger; null leaves it.</summary>
+    [JsonPropertyName("log_level")]
+    public string? LogLevel { get; init; }
+
+    /// <summary>Leaves out the last samples when they do not fill a batch.</summary>
+    [JsonPropertyName("dataloader_drop_last")]
+    public bool DataLoaderDropLast { get; init; }
+
+    /// <summary>False: every step updates the parameters, and the caller decides when to call it.</summary>
+    [JsonPropertyName("managed_gradient_accumulation")]
+    public bool ManagedGradientAccumulation { get; init; } = true;
+
+    /// <summary>Size of the vocabulary, for a hint when it is slow on GPUs.</summary>
+    [JsonPropertyName("vocabulary_size")]
+    public int? VocabularySize { get; init; }
+
+    /// <summary>Ranks that share one sequence.</summary>
+    [JsonPropertyName("sequence_parallel_size")]
+    public int SequenceParallelSize { get; init; } = 1;
+
+    /// <summary>Data-parallel ranks of a two-dimensional mesh; null is all ranks.</summary>
+    [JsonPropertyName("data_parallel_size")]
+    public int? DataParallelSize { get; init; }
+
+    /// <summary>Lays groups of data-parallel ranks out before those of experts.</summary>
+    [JsonPropertyName("use_data_before_expert_parallelism")]
+    public bool UseDataBeforeExpertParallelism { get; init; }
+
+    /// <summary>Captures parts of the step as CUDA graphs.</summary>
+    [JsonPropertyName("graph_harvesting")]
+    public bool GraphHarvesting { get; init; }
+
+    /// <summary>Lets ZeRO run with optimizers it was not tested with.</summary>
+    [JsonPropertyName("zero_allow_untested_optimizer")]
+    public bool ZeroAllowUntestedOptimizer { get; init; }
+
+    /// <summary>Accepts only DeepSpeed's own CPU optimizers when the optimizer is offloaded.</summary>
+    [JsonPropertyName("zero_force_ds_cpu_optimizer")]
+    public bool ZeroForceCpuOptimizer { get; init; } = true;
+
+    /// <summary>Bucket size of the form <c>"zero_optimization": true</c>; null is DeepSpeed's 5e8.</summary>
+    [JsonPropertyName("allgather_size")]
+    public long? AllGatherSize { get; init; }
+
     /// <summary>The optimizer, or null when the caller brings one.</summary>
     [JsonPropertyName("optimizer")]
     public OptimizerConfig? Optimizer { get; init; }
@@ -30,113 +127,63 @@ public sealed record DeepSpeedConfig
     [JsonPropertyName("scheduler")]
     public ScheduleConfig? Scheduler { get; init; }
 
-    /// <summary>Sharding of training state; only stage 0 exists in this release.</summary>
+    /// <summary>Half precision.</summary>
+    [JsonPropertyName("fp16")]
+    public Fp16Config Fp16 { get; init; } = new();
+
+    /// <summary>Bfloat16.</summary>
+    [JsonPropertyName("bf16")]
+    public Bf16Config Bf16 { get; init; } = new();
+
+    /// <summary>Mixed precision by Apex.</summary>
+    [JsonPropertyName("amp")]
+    public AmpConfig Amp { get; init; } = new();
+
+    /// <summary>Formats of parameters, buffers and summed gradients.</summary>
+    [JsonPropertyName("data_types")]
+    public DataTypesConfig DataTypes { get; init; } = new();
+
+    /// <summary>Sharding of training state.</summary>
     [JsonPropertyName("zero_optimization")]
     public ZeroConfig Zero { get; init; } = new();
 
-    // Keys of DeepSpeed's config reference that this release does not honour.
-    private static readonly string[] Planned =
-    [
-        "activation_checkpointing", "aio", "allgather_size", "amp", "autotuning", "bfloat16", "checkpoint", "comet",
-        "comms_logger", "communication_data_type", "compile", "compression_training", "csv_monitor",
-        "curriculum_learning", "data_efficiency", "data_parallel_size", "data_types", "dataloader_drop_last",
-        "datastates_ckpt", "disable_allgather", "dump_state", "eigenvalue", "elasticity", "flops_profiler",
-        "gradient_allreduce_op", "gradient_predivide_factor", "graph_harvesting", "hybrid_engine", "log_level",
-        "managed_gradient_accumulation", "memory_breakdown", "nebula", "pipeline", "prescale_gradients",
-        "progressive_layer_drop", "seq_parallel_communication_data_type", "sequence_parallel_size",
-        "sparse_attention", "sparse_gradients", "tensor_parallel", "tensorboard", "timers", "torch_autocast",
-        "use_data_before_expert_parallelism", "vocabulary_size", "wall_clock_breakdown", "wandb",
-        "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer",
-    ];
+    /// <summary>Recomputation of activations.</summary>
+    [JsonPropertyName("activation_checkpointing")]
+    public ActivationCheckpointingConfig ActivationCheckpointing { get; init; } = new();
 
-    /// <summary>Reads a config file.</summary>
-    /// <param name="path">The JSON file; comments and trailing commas are allowed.</param>
-    /// <returns>The checked config.</returns>
-    /// <exception cref="ConfigException">The file is missing or has problems; all of them are listed.</exception>
-    public static DeepSpeedConfig Load(string path)
-    {
-        try
-        {
-            return Parse(File.ReadAllText(path), path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new ConfigException(path, [new ConfigError("$", $"the file cannot be read: {e.Message}",
-                "give the path of a DeepSpeed JSON config")]);
-        }
-    }
+    /// <summary>Counting the work of a step.</summary>
+    [JsonPropertyName("flops_profiler")]
+    public FlopsProfilerConfig FlopsProfiler { get; init; } = new();
 
-    /// <summary>Reads a config from JSON text.</summary>
-    /// <param name="json">The JSON text.</param>
-    /// <param name="subject">What to call the text in messages.</param>
-    /// <returns>The checked config.</returns>
-    /// <exception cref="ConfigException">The text has problems; all of them are listed.</exception>
-    public static DeepSpeedConfig Parse(string json, string subject = "the DeepSpeed config")
-    {
-        var errors = new ConfigErrors();
-        DeepSpeedConfig config = Read(json, errors);
-        errors.ThrowIfAny(subject);
-        return config;
-    }
+    /// <summary>Metrics for TensorBoard.</summary>
+    [JsonPropertyName("tensorboard")]
+    public TensorBoardConfig TensorBoard { get; init; } = new();
 
-    /// <summary>Reads a config and collects its problems instead of throwing.</summary>
-    /// <param name="json">The JSON text.</param>
-    /// <param name="errors">Receives every problem.</param>
-    /// <returns>What could be read; to be used only when no problem was added.</returns>
-    public static DeepSpeedConfig Read(string json, ConfigErrors errors)
-    {
-        JsonElement root;
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(json,
-                new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
-            root = document.RootElement.Clone();
-        }
-        catch (JsonException e)
-        {
-            errors.Add("$", $"this is not JSON: {e.Message}", "correct the syntax at that place");
-            return new DeepSpeedConfig();
-        }
+    /// <summary>Metrics as CSV files.</summary>
+    [JsonPropertyName("csv_monitor")]
+    public CsvMonitorConfig CsvMonitor { get; init; } = new();
 
-        if (root.ValueKind != JsonValueKind.Object)
-        {
-            errors.Add("$", "the config is not a JSON object", "write { ... }");
-            return new DeepSpeedConfig();
-        }
+    /// <summary>Times of collectives.</summary>
+    [JsonPropertyName("comms_logger")]
+    public CommsLoggerConfig CommsLogger { get; init; } = new();
 
-        var section = new ConfigSection(root, "", errors);
-        var config = new DeepSpeedConfig
-        {
-            Batch = BatchConfig.Read(section),
-            StepsPerPrint = section.Int("steps_per_print", minimum: 1),
-            GradientClipping = section.Number("gradient_clipping", v => v >= 0, "a number of at least 0") ?? 1.0,
-            Optimizer = OptimizerConfig.Read(section),
-            Scheduler = ScheduleConfig.Read(section),
-            Zero = ZeroConfig.Read(section, errors),
-        };
-        RefuseMixedPrecision(section, "fp16", "auto_cast", "loss_scale", "initial_scale_power", "loss_scale_window",
-            "hysteresis", "consecutive_hysteresis", "min_loss_scale", "fp16_master_weights_and_grads");
-        RefuseMixedPrecision(section, "bf16", "immediate_grad_update", "check_grad_overflow",
-            "bf16_master_weights_and_grads", "bf16_optimizer_states");
-        section.End(Planned);
-        return config;
-    }
+    /// <summary>Measuring throughput.</summary>
+    [JsonPropertyName("timers")]
+    public TimersConfig Timers { get; init; } = new();
 
-    // A section that is switched off asks for nothing, so configs shared with other runs keep working. A key that does
-    // not exist is still refused: it may be a misspelt "enabled".
-    private static void RefuseMixedPrecision(ConfigSection root, string name, params ReadOnlySpan<string> known)
-    {
-        if (root.Section(name) is not { } section)
-        {
-            return;
-        }
+    /// <summary>Saving and loading.</summary>
+    [JsonPropertyName("checkpoint")]
+    public CheckpointConfig Checkpoint { get; init; } = new();
 
-        if (section.Flag("enabled") == true)
-        {
-            section.Problem("enabled", $"{name} training is not supported yet", $"train in fp32: remove \"{name}\"");
-        }
+    /// <summary>Batch sizes that fit many numbers of ranks.</summary>
+    [JsonPropertyName("elasticity")]
+    public ElasticityConfig Elasticity { get; init; } = new();
 
-        section.Accept(known);
-        section.End();
-    }
+    /// <summary>Files of offloaded state.</summary>
+    [JsonPropertyName("aio")]
+    public AsyncIOConfig AsyncIO { get; init; } = new();
+
+    /// <summary>Paths of the values "auto" that nobody filled; their properties hold the defaults.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<string> UnresolvedAuto { get; init; } = ValueList.Of<string>();
 }

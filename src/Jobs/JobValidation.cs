@@ -68,8 +68,11 @@ public static partial class JobValidation
     /// <param name="path">Where it stands, for messages.</param>
     /// <param name="spec">The job.</param>
     /// <param name="errors">Receives every problem.</param>
-    public static void CheckConfig(string json, string path, DeepSpeedJobSpec spec, ConfigErrors errors) =>
-        errors.AddAll(path, ConfigReport.For(json, spec.WorldSize()).Errors);
+    public static void CheckConfig(string json, string path, DeepSpeedJobSpec spec, ConfigErrors errors)
+    {
+        ConfigReport report = ConfigReport.ForJob(json, spec.WorldSize());
+        errors.AddAll(path, [.. report.Errors, .. report.Unsupported]);
+    }
 
     // Ranges and unknown fields of a record and everything below it, by the same attributes the CRD is made from.
     private static void CheckFields(object record, string path, ConfigErrors errors)

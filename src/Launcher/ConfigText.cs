@@ -62,7 +62,7 @@ internal static class ConfigText
             return "none in the config; the program brings its own";
         }
 
-        AdamConfig p = optimizer.Params;
+        AdamParams p = (AdamParams)optimizer.Params;
         string decay = p.WeightDecay == 0 ? "" : p.AdamWMode ? " (decoupled)" : " (L2)";
         return Text($"{optimizer.Type}: lr {Scientific(p.LearningRate)}, betas {p.Betas[0]} and {p.Betas[1]}, ")
             + Text($"eps {Scientific(p.Epsilon)}, ")
@@ -76,10 +76,10 @@ internal static class ConfigText
             return "constant learning rate";
         }
 
-        WarmupConfig p = schedule.Params;
-        string top = (p.MaxLearningRate ?? optimizer?.Params.LearningRate) is { } rate
+        WarmupParams p = (WarmupParams)schedule.Params;
+        string top = (p.MaxLearningRate?[0] ?? optimizer?.Params.LearningRate) is { } rate
             ? Scientific(rate) : "the optimizer's rate";
-        return Text($"{schedule.Type}: {Scientific(p.MinLearningRate)} to {top} in {p.Steps} steps, {p.Type}");
+        return Text($"{schedule.Type}: {Scientific(p.MinLearningRate[0])} to {top} in {p.Steps} steps, {p.Type}");
     }
 
     // 1e-8 as in the config, not .NET's 1E-08.

@@ -1,0 +1,148 @@
+namespace DeepSpeedSharp.Config;
+
+/// <summary>What a config may ask for, and the engine of this release cannot do.</summary>
+/// <remarks>A config is right or wrong by DeepSpeed's rules, whoever trains with it. Everything that starts a training
+/// asks here too, before it takes resources: the engine, the launcher and the operator.</remarks>
+public static class EngineLimits
+{
+    /// <summary>Every setting that the engine cannot honour.</summary>
+    /// <param name="config">A config without problems.</param>
+    /// <returns>One problem for each, in the order of the config reference; empty when the engine can train with it.</returns>
+    public static IReadOnlyList<ConfigError> Problems(DeepSpeedConfig config)
+    {
+        var errors = new ConfigErrors();
+        AddGeneral(config, errors);
+        AddOptimizer(config, errors);
+        AddPrecision(config, errors);
+        AddZero(config, errors);
+        AddSections(config, errors);
+        return errors.All;
+    }
+
+    /// <summary>Every value "auto" that is still unknown when training starts.</summary>
+    /// <param name="config">A config without problems.</param>
+    /// <returns>One problem for each.</returns>
+    public static IReadOnlyList<ConfigError> UnresolvedAuto(DeepSpeedConfig config) =>
+        [.. config.UnresolvedAuto.Select(path => new ConfigError(path, "\"auto\" is for a trainer to fill, and none did",
+            path.EndsWith("_bucket_size", StringComparison.Ordinal) || path.EndsWith("_threshold", StringComparison.Ordinal)
+                ? "write a number of elements, or give the model's hidden size (TrainerArguments.HiddenSize)"
+                : "write the value, or give the trainer's argument (TrainerArguments)"))];
+
+    /// <summary>Refuses a config that the engine cannot train with.</summary>
+    /// <param name="config">A config without problems.</param>
+    /// <param name="subject">What to call it in the message.</param>
+    /// <exception cref="ConfigException">It asks for something unsupported, or has an "auto" that nobody filled.</exception>
+    public static void ThrowIfAny(DeepSpeedConfig config, string subject = "the DeepSpeed config")
+    {
+        IReadOnlyList<ConfigError> problems = [.. Problems(config), .. UnresolvedAuto(config)];
+        if (problems.Count > 0)
+        {
+            throw new ConfigException(subject, problems);
+        }
+    }
+
+    private static void AddGeneral(DeepSpeedConfig config, ConfigErrors errors)
+    {
+        NotYet(errors, config.GradientPredivideFactor != 1, "gradient_predivide_factor", "remove it");
+        NotYet(errors, config.PrescaleGradients, "prescale_gradients", "remove it");
+        NotYet(errors, config.GradientAllReduceOp == GradientAllReduceOp.Sum, "gradient_allreduce_op", "use \"mean\"");
+        NotYet(errors, config.CommunicationDataType is TrainingDataType.Fp16 or TrainingDataType.Bf16,
+            "communication_data_type", "use \"fp32\", or remove it");
+        NotYet(errors, config.SparseGradients, "sparse_gradients", "remove it");
+        NotYet(errors, config.WallClockBreakdown && !config.FlopsProfiler.Enabled, "wall_clock_breakdown", "remove it");
+        NotYet(errors, config.MemoryBreakdown, "memory_breakdown", "remove it");
+        NotYet(errors, config.DumpState, "dump_state", "remove it; deepspeed config check shows the whole config");
+        NotYet(errors, config.DataLoaderDropLast, "dataloader_drop_last", "remove it");
+        NotYet(errors, !config.ManagedGradientAccumulation, "managed_gradient_accumulation", "remove it");
+        NotYet(errors, config.DisableAllGather, "disable_allgather", "remove it");
+        NotYet(errors, config.GraphHarvesting, "graph_harvesting", "remove it");
+        NotYet(errors, config.UseDataBeforeExpertParallelism, "use_data_before_expert_parallelism",
+            "remove it; there is no expert parallelism");
+        NotYet(errors, config.SequenceParallelSize > 1, "sequence_parallel_size", "use 1");
+        NotYet(errors, config.DataParallelSize > 1, "data_parallel_size", "remove it; all ranks are data-parallel");
+        NotYet(errors, config.LogLevel is not null, "log_level", "remove it");
+    }
+
+    private static void AddOptimizer(DeepSpeedConfig config, ConfigErrors errors)
+    {
+        if (config.Optimizer is not { } optimizer)
+        {
+            return;
+        }
+
+        if (optimizer.Params.MaxGradNorm is not null)
+        {
+            errors.Add("optimizer.params.max_grad_norm", "clipping is not an optimizer parameter",
+                "write \"gradient_clipping\" at the top level instead");
+        }
+
+        NotYet(errors, optimizer.Params is not AdamParams, "optimizer.type", "use Adam or AdamW", optimizer.Type);
+        NotYet(errors, optimizer.Params is AdamParams { TorchAdam: true }, "optimizer.params.torch_adam", "remove it");
+        NotYet(errors, optimizer.Params is AdamParams { Fp32OptimizerStates: false }, "optimizer.params.fp32_optimizer_states",
+            "remove it");
+        NotYet(errors, config.Scheduler is { Params: not WarmupParams }, "scheduler.type", "use WarmupLR", config.Scheduler?.Type);
+    }
+
+    private static void AddPrecision(DeepSpeedConfig config, ConfigErrors errors)
+    {
+        NotYet(errors, config.Fp16.Enabled, "fp16.enabled", "train in fp32: remove \"fp16\"", "fp16 training");
+        NotYet(errors, config.Fp16.MasterWeightsAndGrads, "fp16.fp16_master_weights_and_grads", "remove it");
+        NotYet(errors, config.Bf16.Enabled, "bf16.enabled", "train in fp32: remove \"bf16\"", "bf16 training");
+        NotYet(errors, config.Bf16.ImmediateGradUpdate, "bf16.immediate_grad_update", "remove it");
+        NotYet(errors, config.Bf16.MasterWeightsAndGrads, "bf16.bf16_master_weights_and_grads", "remove it");
+        NotYet(errors, config.Bf16.OptimizerStates, "bf16.bf16_optimizer_states", "remove it");
+        if (config.Amp.Enabled)
+        {
+            errors.Add("amp.enabled", "mixed precision by Apex is not supported", "use \"bf16\" or \"fp16\"");
+        }
+
+        NotYet(errors, config.DataTypes.GradAccumDtype is TrainingDataType.Fp16 or TrainingDataType.Bf16,
+            "data_types.grad_accum_dtype", "use \"fp32\", or remove it");
+        NotYet(errors, config.DataTypes.BufferDtype is not null, "data_types.buffer_dtype", "remove it");
+    }
+
+    private static void AddZero(DeepSpeedConfig config, ConfigErrors errors)
+    {
+        ZeroConfig zero = config.Zero;
+        NotYet(errors, zero.Stage > 0, "zero_optimization.stage", "use 0", $"ZeRO stage {zero.Stage}");
+        NotYet(errors, zero.OffloadParam is { Device: not OffloadDevice.None }, "zero_optimization.offload_param", "remove it",
+            "offload of parameters");
+        NotYet(errors, zero.OffloadOptimizer is { Device: not OffloadDevice.None }, "zero_optimization.offload_optimizer",
+            "remove it", "offload of the optimizer");
+        if (zero.LegacyStage1)
+        {
+            errors.Add("zero_optimization.legacy_stage1", "the first version of stage 1 does not exist any more", "remove it");
+        }
+    }
+
+    private static void AddSections(DeepSpeedConfig config, ConfigErrors errors)
+    {
+        ActivationCheckpointingConfig checkpointing = config.ActivationCheckpointing;
+        NotYet(errors, checkpointing != new ActivationCheckpointingConfig(), "activation_checkpointing", "remove it");
+        NotYet(errors, config.FlopsProfiler.Enabled, "flops_profiler.enabled", "use false", "the flops profiler");
+        NotYet(errors, config.TensorBoard.Enabled, "tensorboard.enabled", "use false; every step is in metrics.jsonl");
+        NotYet(errors, config.CsvMonitor.Enabled, "csv_monitor.enabled", "use false; every step is in metrics.jsonl");
+        NotYet(errors, config.CommsLogger.Enabled, "comms_logger.enabled", "use false", "logging of collectives");
+        NotYet(errors, !config.Timers.Throughput.Enabled, "timers.throughput.enabled", "use true");
+        NotYet(errors, config.Checkpoint.TagValidation == TagValidation.Fail, "checkpoint.tag_validation", "use \"Warn\"");
+        NotYet(errors, config.Checkpoint.LoadUniversal, "checkpoint.load_universal", "use false");
+        NotYet(errors, config.Checkpoint.UseNodeLocalStorage, "checkpoint.use_node_local_storage",
+            "use false, and a folder that all nodes share");
+        NotYet(errors, config.Checkpoint.ParallelWrite.PipelineStage, "checkpoint.parallel_write.pipeline_stage", "use false");
+        if (!config.Checkpoint.CheckpointSerialization)
+        {
+            errors.Add("checkpoint.checkpoint_serialization", "checkpoints are safetensors files, not PyTorch's", "remove it");
+        }
+
+        NotYet(errors, config.Elasticity.Enabled, "elasticity.enabled", "use false, and name the batch sizes", "elasticity");
+        NotYet(errors, config.AsyncIO.UseGds, "aio.use_gds", "use false");
+    }
+
+    private static void NotYet(ConfigErrors errors, bool isAsked, string path, string fix, string? what = null)
+    {
+        if (isAsked)
+        {
+            errors.Add(path, $"{what ?? "this setting"} is not supported yet", fix);
+        }
+    }
+}
