@@ -18,7 +18,7 @@ var model = new Net();
 var (engine, _, loader, _) = DeepSpeed.Initialize(model, config, new Waves(4096), group, shuffleSeed: 1);
 var (_, state) = engine.LoadCheckpoint(checkpoints);
 int step = (int?)state?["step"] ?? 0;
-if (group.Rank == 0) Console.WriteLine($"from step {step} on {EngineReport.For(engine.Device)}");
+if (group.Rank == 0) Console.WriteLine($"from step {step} on {EngineReport.For(engine)}");
 
 while (step < lastStep)
 {
@@ -26,9 +26,9 @@ while (step < lastStep)
     var (x, y) = loader!.Next();
     Tensor loss = engine.Forward(() => nn.functional.mse_loss(model.call(x.to(engine.Device)), y.to(engine.Device)));
     engine.Backward(loss);
-    if (engine.Step() is not { } metrics) continue; // gradients of another micro batch come first
+    if (engine.Step() is not { } result) continue; // gradients of another micro batch come first
     step++;
-    if (group.Rank == 0 && step % 100 == 0) Console.WriteLine($"step {step} loss {metrics.Loss:0.0000}");
+    if (group.Rank == 0 && step % 100 == 0) Console.WriteLine($"step {step} loss {result.Metrics.Loss:0.0000}");
     if (step % 100 == 0) engine.SaveCheckpoint(checkpoints, clientState: new JsonObject { ["step"] = step });
 }
 

@@ -37,11 +37,15 @@ public sealed record EngineReport
     /// <summary>Data types of training, as "bf16 with fp32 master weights".</summary>
     public required string Precision { get; init; }
 
+    /// <summary>What an engine computes with.</summary>
+    /// <param name="engine">The engine.</param>
+    public static EngineReport For(DeepSpeedEngine engine) => For(engine.Device, engine.Precision);
+
     /// <summary>Looks at this process. Loads libtorch when it is not loaded yet.</summary>
     /// <param name="device">Where this rank trains.</param>
     /// <param name="precision">Data types of training.</param>
     /// <exception cref="NativeBackendException">libtorch is missing, or is one the engine does not know.</exception>
-    public static EngineReport For(Device device, string precision = "fp32")
+    public static EngineReport For(Device device, string precision)
     {
         string version = TorchRuntime.Version;
         if (device.type != DeviceType.CUDA)

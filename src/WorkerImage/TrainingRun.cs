@@ -58,7 +58,7 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             string? resumed = Resume(engine);
             using var report = new RunReport(options, config, environment, engine, length, _clock);
             report.Begin($"{source.Description}, {engine.ParameterCount:#,0} parameters, "
-                + $"{data.Count:#,0} samples of {length} tokens", EngineReport.For(device), resumed);
+                + $"{data.Count:#,0} samples of {length} tokens", EngineReport.For(engine), resumed);
             return Train(engine, model, loader!, report);
         }
     }

@@ -38,7 +38,7 @@ public sealed class EngineReportTests
     [Fact]
     public void For_Cpu_TellsThreadsAndLibTorch()
     {
-        EngineReport report = EngineReport.For(TorchSharp.torch.CPU);
+        EngineReport report = EngineReport.For(TorchSharp.torch.CPU, "fp32");
 
         Assert.Equal(("cpu", TorchSharp.torch.get_num_threads()), (report.Device, report.Threads));
         Assert.StartsWith("2.", report.LibTorchVersion, StringComparison.Ordinal);
