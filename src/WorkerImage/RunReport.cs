@@ -50,10 +50,11 @@ internal sealed class RunReport : IDisposable
     /// <summary>Whether this process has trained a step.</summary>
     public bool HasTrained { get; private set; }
 
-    public void Begin(string what, string? resumedFrom)
+    public void Begin(string what, EngineReport with, string? resumedFrom)
     {
         BatchPlan batch = _engine.Batch;
         _console?.Say(what);
+        _console?.Say(with.ToString());
         _console?.Say($"batch {batch.TrainBatchSize} = {batch.MicroBatchSize} (micro batch) x "
             + $"{batch.GradientAccumulationSteps} (accumulation) x {batch.WorldSize} (ranks)");
         _console?.Say(resumedFrom is null

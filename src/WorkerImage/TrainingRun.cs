@@ -59,8 +59,8 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             string? resumed = Resume(engine);
             using RunReport report = _report = new RunReport(options, config, environment, engine,
                 new Workload(length, shape.FlopsPerToken(length)), _clock);
-            report.Begin($"{source.Description}, {engine.ParameterCount:#,0} parameters on {Describe(device)}, "
-                + $"{data.Count:#,0} samples of {length} tokens", resumed);
+            report.Begin($"{source.Description}, {engine.ParameterCount:#,0} parameters, "
+                + $"{data.Count:#,0} samples of {length} tokens", EngineReport.For(engine), resumed);
             return Train(engine, model, loader!, report);
         }
     }
@@ -203,6 +203,4 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             cuda.manual_seed_all(seed);
         }
     }
-
-    private static string Describe(Device device) => $"{device} with {TorchRuntime.Description}";
 }
