@@ -20,7 +20,7 @@ public sealed class SourceTests
     [Theory]
     [InlineData("Native")]
     [InlineData("Data")]
-    [InlineData("Precision")]
+    [InlineData("Precision", "Native")]
     [InlineData("Comm", "Native")]
     [InlineData("Optim", "Native")]
     [InlineData("ActivationCheckpointing", "Native")]
