@@ -1,10 +1,11 @@
 using System.Globalization;
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Config.Schedules;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Native;
+using DeepSpeedSharp.Engine.Observability;
 using DeepSpeedSharp.Engine.Optim;
-using DeepSpeedSharp.Engine.Schedules;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -40,32 +41,51 @@ public static class DeepSpeed
     }
 
     /// <summary>Makes an engine for a model, with the optimizer, data loader and schedule of the config.</summary>
-    /// <param name="model">The model; its parameters become views of the engine's flat buffer, and rank 0's values
-    /// are copied to all ranks.</param>
-    /// <param name="config">The DeepSpeed config; it names the optimizer.</param>
+    /// <param name="model">The model; its parameters become views of the engine's flat buffer in the config's
+    /// precision, and rank 0's values are copied to all ranks.</param>
+    /// <param name="config">The DeepSpeed config.</param>
     /// <param name="trainingData">Samples for the data loader, or null.</param>
     /// <param name="group">The ranks, from <see cref="InitDistributed"/>; null calls it.</param>
     /// <param name="device">Where to train; null takes this rank's GPU, or the CPU when there is none.</param>
     /// <param name="shuffleSeed">Seed of the data order; null reads in order.</param>
+    /// <param name="modelParameters">Groups with their own learning rate or weight decay; null trains all alike.</param>
+    /// <param name="optimizer">An optimizer over the model's parameters, instead of the config's; fp32 only.</param>
+    /// <param name="optimizerFactory">Makes the optimizer from the fp32 parameters it is to update, in any precision.</param>
+    /// <param name="scheduler">A scheduler of <paramref name="optimizer"/>; its step is called after each applied step.</param>
+    /// <param name="scheduleFactory">Makes the schedule, instead of the config's.</param>
+    /// <param name="sampler">The data order; null takes <see cref="EpochSampler"/>, DeepSpeed's.</param>
+    /// <param name="printsProgress">False leaves out the lines of <c>steps_per_print</c>, for a program that shows
+    /// progress itself.</param>
+    /// <param name="print">Takes what rank 0 prints of its steps, as the config asks; null prints to the console.</param>
     /// <returns>Engine, optimizer, data loader (null without data) and schedule (null when the rate is constant). The
     /// caller disposes the engine.</returns>
-    /// <exception cref="ConfigException">The config does not fit the world size, or names no optimizer.</exception>
-    public static (DeepSpeedEngine Engine, Adam Optimizer, DataLoader<TBatch>? DataLoader, WarmupLR? Schedule)
+    /// <exception cref="ConfigException">The config does not fit the world size, names no optimizer, or asks for
+    /// something this release cannot do.</exception>
+    public static (DeepSpeedEngine Engine, FlatOptimizer Optimizer, DataLoader<TBatch>? DataLoader, LearningRateSchedule? Schedule)
         Initialize<TBatch>(nn.Module model, DeepSpeedConfig config, ITrainingData<TBatch>? trainingData,
-            ProcessGroup? group = null, Device? device = null, long? shuffleSeed = null)
+            ProcessGroup? group = null, Device? device = null, long? shuffleSeed = null,
+            IReadOnlyList<ParameterGroupOptions>? modelParameters = null, optim.Optimizer? optimizer = null,
+            Func<IEnumerable<TorchSharp.Modules.Parameter>, optim.Optimizer>? optimizerFactory = null,
+            optim.lr_scheduler.LRScheduler? scheduler = null,
+            Func<FlatOptimizer, LearningRateSchedule>? scheduleFactory = null, BatchSampler? sampler = null,
+            bool printsProgress = true, Action<string>? print = null)
     {
-        EngineLimits.ThrowIfAny(config);
-        if (config.Optimizer is null)
+        var client = new ClientParts
         {
-            throw new ConfigException("the DeepSpeed config", [new ConfigError("optimizer", "there is none",
-                "add \"optimizer\": {\"type\": \"AdamW\", \"params\": {\"lr\": 0.001}}")]);
-        }
-
+            ModelParameters = modelParameters,
+            OptimizerObject = optimizer,
+            OptimizerFactory = optimizerFactory,
+            Scheduler = scheduler,
+            ScheduleFactory = scheduleFactory,
+        };
+        client.Check(config);
+        EngineLimits.ThrowIfAny(config);
         group ??= InitDistributed();
         BatchPlan batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
-        DataLoader<TBatch>? loader = trainingData is null ? null : new DataLoader<TBatch>(trainingData,
-            new DistributedSampler(trainingData.Count, batch.MicroBatchSize, group.Rank, group.WorldSize, shuffleSeed));
-        var engine = new DeepSpeedEngine(model, config, group, device ?? DefaultDevice(group), loader);
+        DataLoader<TBatch>? loader = trainingData is null ? null
+            : Loader(trainingData, batch, group, config, shuffleSeed, sampler);
+        var engine = new DeepSpeedEngine(model, config, group, device ?? DefaultDevice(group), loader, client,
+            ObserverOutput.Console with { Say = print ?? ObserverOutput.Console.Say, ShowsProgress = printsProgress });
         return (engine, engine.Optimizer, loader, engine.Schedule);
     }
 
@@ -74,10 +94,29 @@ public static class DeepSpeed
     /// <param name="config">As above.</param>
     /// <param name="group">As above.</param>
     /// <param name="device">As above.</param>
+    /// <param name="modelParameters">As above.</param>
+    /// <param name="optimizer">As above.</param>
+    /// <param name="optimizerFactory">As above.</param>
+    /// <param name="scheduler">As above.</param>
+    /// <param name="scheduleFactory">As above.</param>
+    /// <param name="printsProgress">As above.</param>
+    /// <param name="print">As above.</param>
     /// <returns>Engine, optimizer, no data loader, and schedule.</returns>
-    public static (DeepSpeedEngine Engine, Adam Optimizer, DataLoader<Tensor>? DataLoader, WarmupLR? Schedule)
-        Initialize(nn.Module model, DeepSpeedConfig config, ProcessGroup? group = null, Device? device = null) =>
-        Initialize<Tensor>(model, config, null, group, device);
+    public static (DeepSpeedEngine Engine, FlatOptimizer Optimizer, DataLoader<Tensor>? DataLoader, LearningRateSchedule? Schedule)
+        Initialize(nn.Module model, DeepSpeedConfig config, ProcessGroup? group = null, Device? device = null,
+            IReadOnlyList<ParameterGroupOptions>? modelParameters = null, optim.Optimizer? optimizer = null,
+            Func<IEnumerable<TorchSharp.Modules.Parameter>, optim.Optimizer>? optimizerFactory = null,
+            optim.lr_scheduler.LRScheduler? scheduler = null,
+            Func<FlatOptimizer, LearningRateSchedule>? scheduleFactory = null, bool printsProgress = true,
+            Action<string>? print = null) =>
+        Initialize<Tensor>(model, config, null, group, device, modelParameters: modelParameters, optimizer: optimizer,
+            optimizerFactory: optimizerFactory, scheduler: scheduler, scheduleFactory: scheduleFactory,
+            printsProgress: printsProgress, print: print);
+
+    /// <summary>A data loader for a rank.</summary>
+    internal static DataLoader<TBatch> Loader<TBatch>(ITrainingData<TBatch> data, BatchPlan batch, ProcessGroup group,
+        DeepSpeedConfig config, long? shuffleSeed, BatchSampler? sampler = null) => new(data, sampler
+            ?? new EpochSampler(data.Count, batch.MicroBatchSize, group.Rank, group.WorldSize, shuffleSeed, config.DataLoaderDropLast));
 
     /// <summary>The device of a rank: the GPU with the number of its local rank, or the CPU.</summary>
     private static Device DefaultDevice(ProcessGroup group) =>

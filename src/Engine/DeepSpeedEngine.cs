@@ -1,46 +1,74 @@
-using System.Text.Json.Nodes;
 using DeepSpeedSharp.Config;
-using DeepSpeedSharp.Engine.Checkpoint;
+using DeepSpeedSharp.Config.Schedules;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
+using DeepSpeedSharp.Engine.Observability;
 using DeepSpeedSharp.Engine.Optim;
-using DeepSpeedSharp.Engine.Schedules;
+using DeepSpeedSharp.Engine.Precision;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine;
 
-/// <summary>Trains a model over all ranks with three calls: <see cref="Forward"/>, <see cref="Backward"/>,
+/// <summary>Trains a model over all ranks with three calls: <see cref="Forward(Func{Tensor})"/>, <see cref="Backward"/>,
 /// <see cref="Step"/>.</summary>
 /// <remarks>Made by <see cref="DeepSpeed.Initialize{TBatch}"/>. Every rank must make the same calls in the same order.</remarks>
-public sealed class DeepSpeedEngine : IDisposable
+public sealed partial class DeepSpeedEngine : IDisposable
 {
     private readonly DeepSpeedConfig _config;
     private readonly FlatParameters _parameters;
     private readonly GradientBuckets _buckets;
-    private readonly IDataPosition? _data;
-    private readonly Tensor _report; // [2] fp32: sum of losses of this step on this rank, stop request
+    private readonly AveragingPlan _averaging;
+    private readonly PrecisionPlan _precision;
+    private readonly GradientScale _scale;
+    private readonly LossScaler _lossScaler;
+    private readonly StepReport _report;
+    private readonly EngineObserver? _observer;
+    private readonly Action? _clientSchedule;
+    private IDataPosition? _data;
+    private Pending? _pending;
+    private int _microBatch; // micro batches since the last step
+    private bool _isReduced; // this step's gradients are sums over ranks
+    private bool _isReducing; // a backward is running, or is the caller's to run, that sums as it goes
+    private bool? _boundary; // the caller's word, over the count
     private bool _stopRequested;
     private bool _disposed;
 
-    internal DeepSpeedEngine(
-        nn.Module module, DeepSpeedConfig config, ProcessGroup group, Device device, IDataPosition? data)
+    // A step whose outcome may not have reached the host.
+    private sealed record Pending(long Step, long Samples, int MicroBatches, StepReport.Arrival Arrival)
+    {
+        public StepMetrics? Metrics { get; set; }
+    }
+
+    internal DeepSpeedEngine(nn.Module module, DeepSpeedConfig config, ProcessGroup group, Device device,
+        IDataPosition? data, ClientParts client, ObserverOutput output)
     {
         (Module, _config, Group, Device, _data) = (module, config, group, device, data);
         Batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
-        _parameters = new FlatParameters(module, device);
+        _precision = PrecisionPlan.From(config);
+        _parameters = new FlatParameters(module, device, _precision, client.Groups(config));
         ReplicaCheck.Run(_parameters, group);
-        group.Broadcast(_parameters.Values, 0, "parameters");
+        group.Broadcast(_parameters.Masters, 0, "parameters");
+        _parameters.CopyMastersToWeights();
         foreach ((string name, Tensor constant) in _parameters.Constants)
         {
             group.Broadcast(constant, 0, name);
         }
 
-        _buckets = new GradientBuckets(_parameters, group, config.Zero.ReduceBucketSize);
-        Optimizer = new Adam((AdamParams)config.Optimizer!.Params, _parameters.Values);
-        Schedule = config.Scheduler is { } scheduler ? new WarmupLR((WarmupParams)scheduler.Params, Optimizer.InitialLearningRate) : null;
+        _averaging = AveragingPlan.From(config, group.WorldSize);
+        _buckets = new GradientBuckets(_parameters, group, config.Zero.ReduceBucketSize, _averaging, _precision.Communication,
+            config.SparseGradients ? Embeddings.SlotsOf(module, _parameters) : new HashSet<int>());
+        Optimizer = client.Optimizer(config, _parameters, device);
+        (Schedule, _clientSchedule) = client.Schedule(config, Optimizer);
         ApplySchedule();
-        _report = zeros(2, float32, device).DetachFromDisposeScope();
+        _scale = new GradientScale(config.GradientClipping, _precision.ChecksOverflow);
+        _lossScaler = ScalerOf(config.Fp16);
+        _report = new StepReport(group, device);
+        _observer = EngineObserver.Create(config, module, device, group.Rank, Batch, output, TimeProvider.System);
+        if (config.DumpState && group.Rank == 0)
+        {
+            output.Say(DumpState());
+        }
     }
 
     /// <summary>The model; its parameters are views of the engine's flat buffer.</summary>
@@ -53,34 +81,26 @@ public sealed class DeepSpeedEngine : IDisposable
     public Device Device { get; }
 
     /// <summary>The three batch numbers.</summary>
-    public BatchPlan Batch { get; }
+    public BatchPlan Batch { get; private set; }
 
     /// <summary>The optimizer.</summary>
-    public Adam Optimizer { get; }
+    public FlatOptimizer Optimizer { get; }
 
-    /// <summary>The learning-rate schedule, or null when the rate is constant.</summary>
-    public WarmupLR? Schedule { get; }
+    /// <summary>The learning-rate schedule, or null when the rate is constant or the caller's own scheduler sets it.</summary>
+    public LearningRateSchedule? Schedule { get; }
 
-    /// <summary>Optimizer steps taken.</summary>
+    /// <summary>Optimizer steps, those skipped for an overflow included.</summary>
     public long GlobalSteps { get; private set; }
 
-    /// <summary>Samples seen over all ranks.</summary>
+    /// <summary>Samples seen over all ranks, those of skipped steps included.</summary>
     public long GlobalSamples { get; private set; }
 
     /// <summary>Micro batches seen by this rank.</summary>
     public long MicroSteps { get; private set; }
 
-    /// <summary>Number of trainable values of the model.</summary>
-    public long ParameterCount => _parameters.Slots.Sum(slot => slot.Elements);
-
-    /// <summary>The learning rate of the next update.</summary>
-    public double LearningRate => Optimizer.LearningRate;
-
-    /// <summary>Global gradient norm of the last step, before clipping; null before the first.</summary>
-    public double? GlobalGradientNorm { get; private set; }
-
     /// <summary>Whether the next <see cref="Step"/> updates the parameters.</summary>
-    public bool IsGradientAccumulationBoundary => (MicroSteps + 1) % Batch.GradientAccumulationSteps == 0;
+    public bool IsGradientAccumulationBoundary => _boundary
+        ?? (!_config.ManagedGradientAccumulation || _microBatch + 1 >= Batch.GradientAccumulationSteps);
 
     /// <summary>Runs the model; what it computes on the way is freed as soon as autograd lets go of it.</summary>
     /// <param name="forward">Calls the model and gives the loss, a scalar.</param>
@@ -89,162 +109,202 @@ public sealed class DeepSpeedEngine : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         using DisposeScope scope = NewDisposeScope();
-        return forward().MoveToOuterDisposeScope();
+        if (_observer is null || !Module.training)
+        {
+            return forward().MoveToOuterDisposeScope();
+        }
+
+        _observer.BeforeForward(GlobalSteps);
+        try
+        {
+            return forward().MoveToOuterDisposeScope();
+        }
+        finally
+        {
+            _observer.AfterForward();
+        }
     }
+
+    /// <summary>Calls the model.</summary>
+    /// <param name="inputs">What the model takes, one to three tensors; floating ones are cast to the model's type when
+    /// <c>fp16.auto_cast</c> is on.</param>
+    /// <returns>What the model returns, usually the loss; the caller disposes it.</returns>
+    /// <exception cref="InvalidOperationException">The model does not take so many tensors and return one.</exception>
+    public Tensor Forward(params Tensor[] inputs) => Forward(() =>
+    {
+        Tensor[] given = _config.Fp16 is { Enabled: true, AutoCast: true }
+            ? [.. inputs.Select(input => input.is_floating_point() ? input.to(float16) : input)] : inputs;
+        return (Module, given) switch
+        {
+            (nn.Module<Tensor, Tensor> model, [var x]) => model.call(x),
+            (nn.Module<Tensor, Tensor, Tensor> model, [var x, var y]) => model.call(x, y),
+            (nn.Module<Tensor, Tensor, Tensor, Tensor> model, [var x, var y, var z]) => model.call(x, y, z),
+            _ => throw new InvalidOperationException($"{Module.GetType().Name} does not take {inputs.Length} tensors and return one; "
+                + "call it yourself: engine.Forward(() => model.call(...))"),
+        };
+    });
 
     /// <summary>Computes gradients and adds them to those of this step. In the last micro batch of a step they are
     /// summed over ranks meanwhile.</summary>
-    /// <param name="loss">Scalar that depends on the model's parameters; divided by the accumulation steps here.</param>
+    /// <param name="loss">Scalar that depends on the model's parameters; divided by the accumulation steps here, and
+    /// multiplied by the loss scale in fp16.</param>
+    /// <param name="retainGraph">Keeps the graph for another backward.</param>
+    /// <param name="scaleWrtGas">False leaves out the division by the accumulation steps.</param>
     /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
-    public void Backward(Tensor loss)
+    public void Backward(Tensor loss, bool retainGraph = false, bool scaleWrtGas = true)
     {
+        _observer?.BeforeBackward();
+        using (Tensor scaled = Scale(loss, scaleWrtGas))
+        {
+            scaled.backward(retain_graph: retainGraph);
+        }
+
+        FinishReduction();
+        _observer?.AfterBackward();
+    }
+
+    /// <summary>Scales a loss for a backward of the caller's own: <c>engine.Scale(loss).backward()</c>.</summary>
+    /// <param name="loss">As for <see cref="Backward"/>.</param>
+    /// <param name="scaleWrtGas">As for <see cref="Backward"/>.</param>
+    /// <returns>Scalar fp32 to call backward on, once; the caller disposes it.</returns>
+    public Tensor Scale(Tensor loss, bool scaleWrtGas = true)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         if (loss.numel() != 1)
         {
             throw new ArgumentException($"the loss has {loss.numel()} elements; reduce it to one, for example with mean()", nameof(loss));
         }
 
-        using DisposeScope scope = NewDisposeScope();
-        using (no_grad())
+        if (!loss.requires_grad)
         {
-            _report.narrow(0, 0, 1).add_(loss.detach());
+            throw new ArgumentException("the loss does not depend on a parameter that requires a gradient; was it "
+                + "computed under no_grad(), or detached?", nameof(loss));
         }
 
+        _report.AddLoss(loss);
         _parameters.CheckGradientViews();
-        bool reduces = IsGradientAccumulationBoundary;
-        if (reduces)
-        {
-            _buckets.Begin();
-        }
-
-        Tensor scaled = Batch.GradientAccumulationSteps == 1 ? loss : loss / Batch.GradientAccumulationSteps;
-        scaled.backward();
-        if (reduces)
-        {
-            _buckets.Finish();
-        }
+        BeginReduction();
+        double factor = LossScale / (scaleWrtGas ? Batch.GradientAccumulationSteps : 1);
+        using DisposeScope scope = NewDisposeScope();
+        // In fp32, where a 16-bit loss times its scale would leave the range.
+        return (factor == 1 ? loss.alias() : loss.to(float32) * factor).MoveToOuterDisposeScope();
     }
 
     /// <summary>Ends a micro batch; at the accumulation boundary, updates the parameters.</summary>
-    /// <returns>What the step measured; null when it was not the last micro batch of a step.</returns>
+    /// <returns>The step that was taken; null when this was not the last micro batch of one.</returns>
+    /// <exception cref="InvalidOperationException">Called inside <see cref="NoSync"/>.</exception>
     /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
-    public StepMetrics? Step()
+    public StepResult? Step()
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        ThrowIfNotSyncing(nameof(Step));
+        _observer?.BeforeStep();
         bool isBoundary = IsGradientAccumulationBoundary;
         MicroSteps++;
-        if (!isBoundary)
+        _microBatch++;
+        StepResult? result = null;
+        if (isBoundary)
         {
-            return null;
+            AllReduceGradients();
+            result = Update();
         }
 
+        _observer?.AfterStep(isBoundary);
+        return result;
+    }
+
+    private StepResult Update()
+    {
+        Settle();
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        GlobalGradientNorm = AverageAndClip();
-        Optimizer.Step(_parameters.Values, _parameters.Gradients);
+        // The scale that this step's backward used: it changes only in Settle.
+        _scale.Measure(_parameters.Gradients, _lossScaler.Scale * _averaging.Left);
+        // Kernels that look at the overflow flag themselves spare the wait for it.
+        bool isKnownOverflow = Optimizer.NeedsOverflowKnown && _scale.Overflow is { } overflow && overflow.ToSingle() != 0;
+        if (isKnownOverflow)
+        {
+            Optimizer.CountSkippedStep(); // Settle takes it back
+        }
+        else
+        {
+            Optimizer.Step(_parameters.Masters, _parameters.Gradients, new StepScale(_scale.Divisor, _scale.Overflow),
+                _parameters.HasMasters ? _parameters.Weights : null);
+        }
+
         _parameters.Gradients.zero_();
-        Schedule?.Step();
-        ApplySchedule();
         GlobalSteps++;
         GlobalSamples += Batch.TrainBatchSize;
-        (double loss, bool stop) = AgreeOnReport();
-        return new StepMetrics(GlobalSteps, loss, LearningRate, GlobalGradientNorm.Value, stop);
+        Pending pending = new(GlobalSteps, GlobalSamples, _microBatch,
+            _report.Send(_scale, Volatile.Read(ref _stopRequested)));
+        (_pending, _microBatch, _isReduced) = (pending, 0, false);
+        return new StepResult(pending.Step, () =>
+        {
+            if (ReferenceEquals(_pending, pending))
+            {
+                Settle();
+            }
+
+            return pending.Metrics!;
+        }, () => pending.Metrics is not null || pending.Arrival.IsReady);
     }
 
-    /// <summary>Asks all ranks to stop; they learn of it together, in the metrics of the same step.</summary>
-    /// <remarks>May be called from any thread, for example a signal handler.</remarks>
-    public void RequestStop() => Volatile.Write(ref _stopRequested, true);
-
-    /// <summary>Saves everything needed to go on. Every rank must call this.</summary>
-    /// <param name="directory">Folder of checkpoints, shared by all ranks.</param>
-    /// <param name="tag">Name of this one; null means <c>global_step{steps}</c>.</param>
-    /// <param name="clientState">The caller's own state; given back by <see cref="LoadCheckpoint"/>.</param>
-    /// <returns>Folder of the checkpoint.</returns>
-    /// <exception cref="CheckpointException">It could not be written; an earlier one is untouched.</exception>
-    public string SaveCheckpoint(string directory, string? tag = null, JsonObject? clientState = null) =>
-        CheckpointWriter.Save(directory, tag ?? $"global_step{GlobalSteps}", Group, _parameters, new CheckpointState
-        {
-            GlobalSteps = GlobalSteps,
-            GlobalSamples = GlobalSamples,
-            OptimizerSteps = Optimizer.Steps,
-            ScheduleIteration = Schedule?.LastBatchIteration,
-            ClientState = clientState,
-        }, Optimizer);
-
-    /// <summary>Goes on where a checkpoint was saved: parameters, optimizer, schedule, counters, data order and random
-    /// numbers. Every rank must call this.</summary>
-    /// <param name="directory">Folder of checkpoints.</param>
-    /// <param name="tag">Name of the checkpoint; null takes the one named by the file <c>latest</c>.</param>
-    /// <returns>Folder of the checkpoint and the caller's state; both null when there is no checkpoint.</returns>
-    /// <exception cref="CheckpointException">It is damaged, or belongs to another model.</exception>
-    public (string? Path, JsonObject? ClientState) LoadCheckpoint(string directory, string? tag = null)
+    // Takes note of how the last step went: everything that depends on whether it was skipped waits for this.
+    private void Settle()
     {
-        if (CheckpointReader.Load(directory, tag, Group, _parameters, Optimizer) is not { } loaded)
+        if (_pending is not { } pending)
         {
-            return (null, null);
+            return;
         }
 
-        CheckpointState state = loaded.State;
-        (GlobalSteps, GlobalSamples) = (state.GlobalSteps, state.GlobalSamples);
-        Optimizer.Steps = state.OptimizerSteps;
-        if (Schedule is not null)
+        _pending = null;
+        StepReport.Values values = pending.Arrival.Read();
+        _lossScaler.Update(values.IsOverflow);
+        if (values.IsOverflow)
         {
-            Schedule.LastBatchIteration = state.ScheduleIteration ?? GlobalSteps - 1;
+            SkippedStepsNow++;
+            Optimizer.UndoStep();
+        }
+        else
+        {
+            Schedule?.Step();
+            ApplySchedule();
+            _clientSchedule?.Invoke();
         }
 
-        ApplySchedule();
-        // A checkpoint stands between two steps. Counted in samples, the place in the data means the same for any
-        // number of ranks.
-        MicroSteps = GlobalSteps * Batch.GradientAccumulationSteps;
-        if (_data is not null)
+        (LastStepApplied, LastGradientNorm) = (!values.IsOverflow, double.IsFinite(values.Norm) ? values.Norm : null);
+        pending.Metrics = new StepMetrics
         {
-            _data.Position = GlobalSamples / ((long)Batch.MicroBatchSize * Batch.WorldSize);
-        }
-
-        return (loaded.Path, state.ClientState);
+            Step = pending.Step,
+            Loss = values.Loss / pending.MicroBatches / Group.WorldSize,
+            LearningRates = CurrentRates(),
+            Momentum = CurrentMomentum(),
+            GradientNorm = LastGradientNorm,
+            LossScale = _config.Fp16.Enabled ? _lossScaler.Scale : null,
+            Overflow = values.IsOverflow,
+            SkippedSteps = SkippedStepsNow,
+            GlobalSamples = pending.Samples,
+            StopRequested = values.StopRequests > 0,
+        };
+        _observer?.Report(pending.Metrics);
     }
 
-    /// <summary>Frees the flat buffers; the model must not be used afterwards.</summary>
-    public void Dispose()
-    {
-        _disposed = true;
-        _buckets.Dispose();
-        Optimizer.Dispose();
-        _parameters.Dispose();
-        _report.Dispose();
-    }
-
-    // One pass: gradients are sums over ranks until here, and the clip factor joins the division.
-    private double AverageAndClip()
-    {
-        double norm = _parameters.Gradients.norm().ToSingle() / Group.WorldSize;
-        double clip = _config.GradientClipping > 0 ? Math.Min(1, _config.GradientClipping / (norm + 1e-6)) : 1;
-        double factor = clip / Group.WorldSize;
-        if (factor != 1)
-        {
-            _parameters.Gradients.mul_(factor);
-        }
-
-        return norm;
-    }
-
-    private (double Loss, bool Stop) AgreeOnReport()
-    {
-        if (Volatile.Read(ref _stopRequested))
-        {
-            _report.narrow(0, 1, 1).fill_(1);
-        }
-
-        Group.AllReduce(_report, "step report");
-        using Tensor report = _report.cpu();
-        float[] values = report.data<float>().ToArray();
-        _report.zero_();
-        return (values[0] / Batch.GradientAccumulationSteps / Group.WorldSize, values[1] > 0);
-    }
+    private static LossScaler ScalerOf(Fp16Config fp16) => !fp16.Enabled ? LossScaler.Static(1)
+        : fp16.LossScale > 0 ? LossScaler.Static(fp16.LossScale)
+        : LossScaler.Dynamic(Math.Pow(2, fp16.InitialScalePower), fp16.LossScaleWindow, fp16.Hysteresis,
+            fp16.ConsecutiveHysteresis, fp16.MinLossScale);
 
     private void ApplySchedule()
     {
-        if (Schedule is not null)
+        if (Schedule is null)
         {
-            Optimizer.LearningRate = Schedule.LearningRate;
+            return;
+        }
+
+        foreach ((ParameterGroup group, ScheduleValue value) in Optimizer.ParameterGroups.Zip(Schedule.Current))
+        {
+            group.LearningRate = value.LearningRate;
+            (group.Beta1, group.Beta2) = (value.Beta1 ?? group.Beta1, value.Beta2 ?? group.Beta2);
         }
     }
 }

@@ -1,4 +1,6 @@
 using DeepSpeedSharp.Engine.Native;
+using DeepSpeedSharp.Engine.Optim;
+using DeepSpeedSharp.Engine.Precision;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -11,91 +13,134 @@ namespace DeepSpeedSharp.Engine;
 /// <param name="Elements">Number of elements.</param>
 internal sealed record ParameterSlot(string Name, IReadOnlyList<long> Shape, long Offset, long Elements);
 
-/// <summary>All trainable parameters in one fp32 buffer and all gradients in another; the model's own tensors are
-/// views of them.</summary>
+/// <summary>All trainable parameters in one buffer and all gradients in another; the model's own tensors are views of
+/// them.</summary>
 /// <remarks>
-/// One buffer means one kernel per optimizer step, one norm, and collectives without copies. The views are made with
-/// set_data, which keeps each parameter object, so tied weights stay tied and hooks stay in place.
+/// One buffer means one kernel per optimizer step, one norm, and collectives without copies. Groups of the optimizer
+/// follow each other, so each is one range. The views are made with set_data, which keeps each parameter object, so
+/// tied weights stay tied and hooks stay in place; it also changes the element type, unlike <c>module.to</c>, which
+/// would replace the objects.
 /// </remarks>
 internal sealed class FlatParameters : IDisposable
 {
-    // 128 bytes: vector loads and, later, NCCL want aligned starts.
+    // 128 bytes of fp32: vector loads and NCCL want aligned starts.
     private const long AlignmentElements = 32;
 
     private readonly TorchSharp.Modules.Parameter[] _leaves;
+    private readonly nint[] _gradientAddresses;
 
-    public FlatParameters(nn.Module model, Device device)
+    /// <param name="model">The model; its parameters and buffers move to the device.</param>
+    /// <param name="device">Where to train.</param>
+    /// <param name="precision">Element types.</param>
+    /// <param name="groups">Decides the groups from names and shapes; null means one group without an optimizer's numbers.</param>
+    public FlatParameters(nn.Module model, Device device, PrecisionPlan precision,
+        Func<IReadOnlyList<(string Name, long[] Shape)>, IReadOnlyList<GroupSpec>> groups)
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        var slots = new List<ParameterSlot>();
-        var leaves = new List<TorchSharp.Modules.Parameter>();
-        long end = 0;
-        foreach ((string name, TorchSharp.Modules.Parameter leaf) in model.named_parameters().Where(p => p.parameter.requires_grad))
-        {
-            slots.Add(new ParameterSlot(name, leaf.shape, end, leaf.numel()));
-            leaves.Add(leaf);
-            end += (leaf.numel() + AlignmentElements - 1) / AlignmentElements * AlignmentElements;
-        }
-
-        if (slots.Count == 0)
+        Dictionary<string, TorchSharp.Modules.Parameter> trainable = model.named_parameters()
+            .Where(p => p.parameter.requires_grad).ToDictionary(p => p.name, p => p.parameter);
+        if (trainable.Count == 0)
         {
             throw new ArgumentException("the model has no trainable parameters; did its constructor call RegisterComponents()?", nameof(model));
         }
 
-        (Slots, _leaves) = (slots, [.. leaves]);
-        Values = zeros(end, float32, device).DetachFromDisposeScope();
-        Gradients = zeros(end, float32, device).DetachFromDisposeScope();
-        for (int i = 0; i < slots.Count; i++)
+        long end = 0;
+        var parameterGroups = new List<ParameterGroup>();
+        foreach (GroupSpec spec in groups([.. trainable.Select(p => (p.Key, p.Value.shape))]))
         {
-            Tensor view = View(Values, slots[i]);
-            view.copy_(leaves[i]);
-            TensorMemory.SetData(leaves[i], view);
-            leaves[i].grad = View(Gradients, slots[i]);
+            var slots = new List<ParameterSlot>();
+            foreach (string name in spec.ParameterNames)
+            {
+                slots.Add(new ParameterSlot(name, trainable[name].shape, end, trainable[name].numel()));
+                end += (slots[^1].Elements + AlignmentElements - 1) / AlignmentElements * AlignmentElements;
+            }
+
+            parameterGroups.Add(new ParameterGroup(spec.Name, spec.Params, slots));
         }
 
+        Groups = parameterGroups;
+        Slots = [.. parameterGroups.SelectMany(g => g.Slots)];
+        _leaves = [.. Slots.Select(slot => trainable[slot.Name])];
+        Weights = zeros(end, precision.Model, device).DetachFromDisposeScope();
+        Masters = precision.HasMasters ? zeros(end, float32, device).DetachFromDisposeScope() : Weights;
+        Gradients = zeros(end, precision.Gradients, device).DetachFromDisposeScope();
+        _gradientAddresses = new nint[Slots.Count];
+        for (int i = 0; i < Slots.Count; i++)
+        {
+            View(Masters, Slots[i]).copy_(_leaves[i]); // before rounding: masters start from the model's own precision
+            Tensor view = View(Weights, Slots[i]);
+            TensorMemory.SetData(_leaves[i], view);
+            Tensor gradient = View(Gradients, Slots[i]);
+            _leaves[i].grad = gradient;
+            _gradientAddresses[i] = TensorMemory.Address(gradient);
+        }
+
+        CopyMastersToWeights();
         // The rest of the model follows to the device; set_data keeps these objects too.
         Constants = [.. model.named_parameters().Where(p => !p.parameter.requires_grad).Select(p => (p.name, (Tensor)p.parameter)),
             .. model.named_buffers().Select(b => (b.name, b.buffer))];
-        foreach ((_, Tensor other) in Constants)
+        int frozen = Constants.Count - model.named_buffers().Count();
+        for (int i = 0; i < Constants.Count; i++)
         {
-            TensorMemory.SetData(other, other.to(device).contiguous());
+            Tensor other = Constants[i].Tensor;
+            ScalarType type = !other.is_floating_point() ? other.dtype
+                : i < frozen ? precision.Model : precision.Buffers ?? other.dtype;
+            TensorMemory.SetData(other, other.to(type, device).contiguous());
         }
     }
 
-    /// <summary>The parameters, in the model's order.</summary>
+    /// <summary>The optimizer's groups.</summary>
+    public IReadOnlyList<ParameterGroup> Groups { get; }
+
+    /// <summary>The parameters, group after group.</summary>
     public IReadOnlyList<ParameterSlot> Slots { get; }
 
-    /// <summary>[n] fp32: all parameters.</summary>
-    public Tensor Values { get; }
+    /// <summary>[n] in the model's type: what the model computes with.</summary>
+    public Tensor Weights { get; }
 
-    /// <summary>[n] fp32: all gradients, which backward adds to.</summary>
+    /// <summary>[n] fp32: what the optimizer updates; the same tensor as <see cref="Weights"/> in fp32 training.</summary>
+    public Tensor Masters { get; }
+
+    /// <summary>[n]: all gradients, which backward adds to.</summary>
     public Tensor Gradients { get; }
+
+    /// <summary>Whether masters and weights are two tensors.</summary>
+    public bool HasMasters => !ReferenceEquals(Masters, Weights);
 
     /// <summary>What the model has besides: frozen parameters and buffers, by name.</summary>
     public IReadOnlyList<(string Name, Tensor Tensor)> Constants { get; }
+
+    /// <summary>Rounds the masters to what the model computes with.</summary>
+    public void CopyMastersToWeights()
+    {
+        if (HasMasters)
+        {
+            using IDisposable noGrad = no_grad();
+            Weights.copy_(Masters).DetachFromDisposeScope();
+        }
+    }
 
     /// <summary>Makes sure that backward still adds to <see cref="Gradients"/>.</summary>
     /// <exception cref="InvalidOperationException">Somebody replaced a gradient, so nothing would be trained.</exception>
     public void CheckGradientViews()
     {
-        foreach ((ParameterSlot slot, TorchSharp.Modules.Parameter leaf) in Slots.Zip(_leaves))
+        for (int i = 0; i < _leaves.Length; i++)
         {
-            using Tensor? gradient = leaf.grad;
-            using Tensor view = Gradients.narrow(0, slot.Offset, slot.Elements);
-            if (gradient is null || TensorMemory.Address(gradient) != TensorMemory.Address(view))
+            using Tensor? gradient = _leaves[i].grad;
+            if (gradient is null || TensorMemory.Address(gradient) != _gradientAddresses[i])
             {
-                throw new InvalidOperationException($"the gradient of {slot.Name} is not the engine's any more; remove "
+                throw new InvalidOperationException($"the gradient of {Slots[i].Name} is not the engine's any more; remove "
                     + "zero_grad() and to() on the model, the engine clears gradients itself");
             }
         }
     }
 
     /// <summary>The leaf tensor of a slot.</summary>
-    public Tensor Leaf(int index) => _leaves[index];
+    public TorchSharp.Modules.Parameter Leaf(int index) => _leaves[index];
 
     /// <summary>A parameter's part of a flat buffer, in the parameter's shape. The caller disposes it.</summary>
-    /// <param name="flat">A buffer laid out like <see cref="Values"/>.</param>
+    /// <param name="flat">A buffer laid out like <see cref="Masters"/>.</param>
     /// <param name="slot">The parameter.</param>
     public static Tensor View(Tensor flat, ParameterSlot slot)
     {
@@ -105,7 +150,8 @@ internal sealed class FlatParameters : IDisposable
 
     public void Dispose()
     {
-        Values.Dispose();
+        Weights.Dispose();
+        Masters.Dispose();
         Gradients.Dispose();
     }
 }

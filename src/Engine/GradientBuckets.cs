@@ -1,5 +1,6 @@
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
+using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine;
 
@@ -12,10 +13,12 @@ namespace DeepSpeedSharp.Engine;
 /// </remarks>
 internal sealed class GradientBuckets : IDisposable
 {
-    private sealed record Bucket(Tensor Range, IReadOnlyList<int> Slots);
+    private sealed record Bucket(Tensor Range, IReadOnlyList<int> Slots, EmbeddingRows? Rows);
 
     private readonly FlatParameters _parameters;
     private readonly ProcessGroup _group;
+    private readonly AveragingPlan _averaging;
+    private readonly ScalarType _travelling;
     private readonly List<Bucket> _buckets = [];
     private readonly int[] _bucketOf;
     private readonly int[] _missing;
@@ -27,12 +30,16 @@ internal sealed class GradientBuckets : IDisposable
     /// <param name="parameters">The flat buffers.</param>
     /// <param name="group">The ranks to sum over.</param>
     /// <param name="bucketElements">Largest number of elements of a bucket; a larger parameter has one of its own.</param>
+    /// <param name="averaging">What to multiply by before the sum.</param>
+    /// <param name="travelling">Element type of the gradients between ranks.</param>
+    /// <param name="embeddings">Slots whose gradients are reduced row by row where that is less to send.</param>
     /// <param name="overlap">False starts everything after backward: the plain way, which tests compare with.</param>
-    public GradientBuckets(FlatParameters parameters, ProcessGroup group, long bucketElements, bool overlap = true)
+    public GradientBuckets(FlatParameters parameters, ProcessGroup group, long bucketElements, AveragingPlan averaging,
+        ScalarType travelling, IReadOnlySet<int> embeddings, bool overlap = true)
     {
-        (_parameters, _group, _overlap) = (parameters, group, overlap);
+        (_parameters, _group, _averaging, _travelling, _overlap) = (parameters, group, averaging, travelling, overlap);
         _bucketOf = new int[parameters.Slots.Count];
-        foreach (int[] slots in Split(parameters.Slots, bucketElements))
+        foreach (int[] slots in Split(parameters.Slots, bucketElements, embeddings))
         {
             ParameterSlot first = parameters.Slots[slots[^1]]; // the lowest offset: slots are listed from the last
             ParameterSlot last = parameters.Slots[slots[0]];
@@ -43,7 +50,8 @@ internal sealed class GradientBuckets : IDisposable
                 _bucketOf[slot] = _buckets.Count;
             }
 
-            _buckets.Add(new Bucket(range, slots));
+            _buckets.Add(new Bucket(range, slots, embeddings.Contains(slots[0])
+                ? new EmbeddingRows(FlatParameters.View(parameters.Gradients, first).DetachFromDisposeScope(), first.Name) : null));
         }
 
         _missing = new int[_buckets.Count];
@@ -56,7 +64,7 @@ internal sealed class GradientBuckets : IDisposable
 
     public int Count => _buckets.Count;
 
-    /// <summary>Call before the backward of the last micro batch of a step.</summary>
+    /// <summary>Call before the last backward of a step: buckets are summed as it fills them.</summary>
     public void Begin()
     {
         _reducing = true;
@@ -78,7 +86,7 @@ internal sealed class GradientBuckets : IDisposable
                 throw new InvalidOperationException($"reducing gradients during backward failed: {error.Message}", error);
             }
 
-            StartThrough(_buckets.Count);
+            StartThrough(_group.WorldSize > 1 ? _buckets.Count : 0);
             foreach (Task task in _running)
             {
                 task.GetAwaiter().GetResult();
@@ -101,17 +109,21 @@ internal sealed class GradientBuckets : IDisposable
         foreach (Bucket bucket in _buckets)
         {
             bucket.Range.Dispose();
+            bucket.Rows?.Dispose();
         }
     }
 
-    /// <summary>Cuts the parameters into buckets, from the last to the first.</summary>
-    internal static IEnumerable<int[]> Split(IReadOnlyList<ParameterSlot> slots, long bucketElements)
+    /// <summary>Cuts the parameters into buckets, from the last to the first. A parameter that is reduced by rows has
+    /// one of its own.</summary>
+    internal static IEnumerable<int[]> Split(
+        IReadOnlyList<ParameterSlot> slots, long bucketElements, IReadOnlySet<int> alone)
     {
         var bucket = new List<int>();
         long elements = 0;
         for (int i = slots.Count - 1; i >= 0; i--)
         {
-            if (bucket.Count > 0 && elements + slots[i].Elements > bucketElements)
+            bool isFull = elements + slots[i].Elements > bucketElements || alone.Contains(i) || alone.Contains(i + 1);
+            if (bucket.Count > 0 && isFull)
             {
                 yield return [.. bucket];
                 bucket.Clear();
@@ -147,9 +159,34 @@ internal sealed class GradientBuckets : IDisposable
 
     private void StartThrough(int count)
     {
+        using IDisposable noGrad = no_grad();
         for (int i = _running.Count; i < count; i++)
         {
-            _running.Add(_group.AllReduceAsync(_buckets[i].Range, $"gradient bucket {i}"));
+            _running.Add(Start(_buckets[i], $"gradient bucket {i}"));
         }
+    }
+
+    private Task Start(Bucket bucket, string name)
+    {
+        if (_averaging.Before != 1)
+        {
+            bucket.Range.mul_(_averaging.Before).DetachFromDisposeScope();
+        }
+
+        if (bucket.Rows is { } rows)
+        {
+            return rows.SumAsync(_group);
+        }
+
+        return bucket.Range.dtype == _travelling ? _group.AllReduceAsync(bucket.Range, name) : InOtherTypeAsync(bucket.Range, name);
+    }
+
+    // Cast, sum, cast back; the copy lives until the sum is there.
+    private async Task InOtherTypeAsync(Tensor range, string name)
+    {
+        using Tensor copy = range.to(_travelling).DetachFromDisposeScope();
+        await _group.AllReduceAsync(copy, name).ConfigureAwait(false);
+        using IDisposable noGrad = no_grad();
+        range.copy_(copy).DetachFromDisposeScope();
     }
 }

@@ -14,7 +14,7 @@ switch (args)
 
 var root = new RootCommand("DeepSpeedSharp: distributed training for .NET")
 {
-    new Command("config", "Work with DeepSpeed JSON configs.") { ConfigCheckCommand.Create() },
+    new Command("config", "Work with DeepSpeed JSON configs.") { ConfigCheckCommand.Create(), ConfigScheduleCommand.Create() },
     RunCommand.Create(),
 };
 ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });

@@ -19,10 +19,11 @@ public sealed class SourceTests
     // Collectives know no optimizer, files know no schedule; DeepSpeedEngine alone knows all.
     [Theory]
     [InlineData("Native")]
-    [InlineData("Schedules")]
     [InlineData("Data")]
+    [InlineData("Precision")]
     [InlineData("Comm", "Native")]
     [InlineData("Optim", "Native")]
+    [InlineData("ActivationCheckpointing", "Native")]
     [InlineData("Checkpoint", "Native", "Comm", "Optim")]
     public void Engine_Folder_UsesOnlyTheFoldersBelowIt(string folder, params string[] below)
     {

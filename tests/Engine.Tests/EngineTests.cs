@@ -12,8 +12,7 @@ public sealed class EngineTests
     {
         var data = new TheoryData<string, int, int, int>();
         JsonElement file = Vectors.Read("toy_training.json");
-        foreach (JsonElement c in file.GetProperty("cases").EnumerateArray()
-            .Where(c => c.GetProperty("optimizer").GetProperty("type").GetString() is "Adam" or "AdamW"))
+        foreach (JsonElement c in file.GetProperty("cases").EnumerateArray())
         {
             foreach (JsonElement layout in file.GetProperty("layouts_that_must_agree").EnumerateArray())
             {
@@ -42,7 +41,7 @@ public sealed class EngineTests
                 Assert.Equal(row.GetProperty("loss_before").GetDouble(), metrics[i].Loss, 1e-5);
                 if (row.TryGetProperty("grad_norm_unclipped", out JsonElement norm))
                 {
-                    Assert.Equal(norm.GetDouble(), metrics[i].GradientNorm, 2e-5);
+                    Assert.Equal(norm.GetDouble(), metrics[i].GradientNorm!.Value, 2e-5);
                 }
 
                 if (row.GetProperty("params_after").ValueKind == JsonValueKind.Null)
@@ -210,7 +209,7 @@ public sealed class EngineTests
         using (Tensor loss = engine.Forward(() => model.call(x, y)))
         {
             engine.Backward(loss);
-            return engine.Step();
+            return engine.Step()?.Metrics;
         }
     }
 

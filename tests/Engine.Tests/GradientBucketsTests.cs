@@ -1,4 +1,7 @@
+using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Comm;
+using DeepSpeedSharp.Engine.Optim;
+using DeepSpeedSharp.Engine.Precision;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -28,8 +31,8 @@ public sealed class GradientBucketsTests
         {
             // Rank 1 uses only one of the two layers.
             var model = new TwoLayers();
-            using var parameters = new FlatParameters(model, CPU);
-            using var buckets = new GradientBuckets(parameters, group, 1);
+            using FlatParameters parameters = Flat(model);
+            using var buckets = new GradientBuckets(parameters, group, 1, Plain, ScalarType.Float32, new HashSet<int>());
             using var scope = NewDisposeScope();
             buckets.Begin();
             Tensor x = ones(1, 2);
@@ -48,16 +51,85 @@ public sealed class GradientBucketsTests
     {
         ParameterSlot[] slots = [.. new long[] { 10, 3, 4, 100, 1 }.Select((n, i) => new ParameterSlot($"p{i}", [n], 0, n))];
 
-        IEnumerable<string> buckets = GradientBuckets.Split(slots, 8).Select(b => string.Join(',', b));
+        IEnumerable<string> buckets = GradientBuckets.Split(slots, 8, new HashSet<int>()).Select(b => string.Join(',', b));
 
         Assert.Equal(["4", "3", "2,1", "0"], buckets);
     }
 
-    private static float[] Reduce(ProcessGroup group, long bucketElements, bool overlap)
+    [Fact]
+    public void Split_ParameterThatIsReducedByRows_IsAlone()
+    {
+        ParameterSlot[] slots = [.. new long[] { 1, 2, 3, 4, 5 }.Select((n, i) => new ParameterSlot($"p{i}", [n], 0, n))];
+
+        IEnumerable<string> buckets = GradientBuckets.Split(slots, 100, new HashSet<int> { 2 }).Select(b => string.Join(',', b));
+
+        Assert.Equal(["4,3", "2", "1,0"], buckets);
+    }
+
+    // Every way of averaging is the same mean; in 16 bits up to their rounding.
+    [Theory]
+    [InlineData("{}", ScalarType.Float32, 1e-6)]
+    [InlineData("""{"prescale_gradients": true}""", ScalarType.Float32, 1e-6)]
+    [InlineData("""{"gradient_predivide_factor": 2.0}""", ScalarType.Float32, 1e-6)]
+    [InlineData("{}", ScalarType.BFloat16, 2e-2)]
+    [InlineData("""{"gradient_predivide_factor": 3.0}""", ScalarType.Float16, 3e-3)]
+    public void Finish_AnyWayOfAveraging_LeavesTheMeanAfterTheRestOfTheDivision(string settings, ScalarType travelling, double tolerance)
+    {
+        DeepSpeedConfig config = DeepSpeedConfig.Parse(settings.Insert(1, "\"train_batch_size\": 3" + (settings.Length > 2 ? ", " : "")));
+        float[][] means = Ranks.Run(3, group =>
+        {
+            AveragingPlan averaging = AveragingPlan.From(config, 3);
+            return Reduce(group, 12, overlap: true, averaging, travelling).Select(g => (float)(g / averaging.Left)).ToArray();
+        });
+        float[] sum = Ranks.Run(3, group => Reduce(group, 12, overlap: true))[0];
+
+        Assert.All(means, mean => Vectors.Close([.. sum.Select(s => s / 3)], mean, tolerance, tolerance / 100));
+    }
+
+    // Rows 1 and 4 by rank 0, row 4 by rank 1, none by rank 2; and a table that every rank touches everywhere.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Finish_EmbeddingByRows_EqualsTheAllReduce(bool touchesAll)
+    {
+        float[][] Run(bool byRows) => Ranks.Run(3, group =>
+        {
+            manual_seed(3);
+            var model = nn.Embedding(20, 6);
+            using FlatParameters parameters = Flat(model);
+            IReadOnlySet<int> embeddings = byRows ? Embeddings.SlotsOf(model, parameters) : new HashSet<int>();
+            Assert.Equal(byRows ? 1 : 0, embeddings.Count);
+            using var buckets = new GradientBuckets(parameters, group, 1000, Plain, ScalarType.Float32, embeddings);
+            using var scope = NewDisposeScope();
+            long[] rows = touchesAll ? [.. Enumerable.Range(0, 20)] : group.Rank switch { 0 => [1, 4, 4], 1 => [4], _ => [] };
+            buckets.Begin();
+            if (rows.Length > 0)
+            {
+                (model.call(tensor(rows)) * (group.Rank + 0.5f)).sum().backward();
+            }
+
+            buckets.Finish();
+            return parameters.Gradients.data<float>().ToArray();
+        });
+
+        float[][] rows = Run(byRows: true);
+
+        Assert.Equal(Run(byRows: false)[0], rows[0]);
+        Assert.All(rows, r => Assert.Equal(rows[0], r));
+        Assert.NotEqual(0, rows[0].Sum());
+    }
+
+    private static readonly AveragingPlan Plain = new(1, 1);
+
+    private static FlatParameters Flat(nn.Module model) => new(model, CPU, PrecisionPlan.From(new DeepSpeedConfig()),
+        parameters => [new GroupSpec("all", new AdamParams(), [.. parameters.Select(p => p.Name)])]);
+
+    private static float[] Reduce(ProcessGroup group, long bucketElements, bool overlap,
+        AveragingPlan? averaging = null, ScalarType travelling = ScalarType.Float32)
     {
         var model = new ToyModel();
-        using var parameters = new FlatParameters(model, CPU);
-        using var buckets = new GradientBuckets(parameters, group, bucketElements, overlap);
+        using FlatParameters parameters = Flat(model);
+        using var buckets = new GradientBuckets(parameters, group, bucketElements, averaging ?? Plain, travelling, new HashSet<int>(), overlap);
         using var scope = NewDisposeScope();
         Tensor x = full(2, 3, 0.1f * (group.Rank + 1));
         model.call(x, x * 2).backward(); // an earlier micro batch: accumulates, and reduces nothing

@@ -12,7 +12,7 @@ public sealed class SamplerTests
     [InlineData(1, 0, 4, "2 3 4")]
     public void Indices_InOrder_FollowRankAndMicroBatchAndWrapAround(int worldSize, int rank, long microStep, string expected)
     {
-        var sampler = new DistributedSampler(10, 3, rank, worldSize, null);
+        var sampler = new ContinuousSampler(10, 3, rank, worldSize, null);
 
         Assert.Equal(expected, string.Join(' ', sampler.Indices(microStep)));
     }
@@ -20,7 +20,7 @@ public sealed class SamplerTests
     [Fact]
     public void Indices_Shuffled_ReadEverySampleOncePerPassInAnotherOrderEachPass()
     {
-        DistributedSampler[] ranks = [.. Enumerable.Range(0, 2).Select(r => new DistributedSampler(12, 3, r, 2, 42))];
+        ContinuousSampler[] ranks = [.. Enumerable.Range(0, 2).Select(r => new ContinuousSampler(12, 3, r, 2, 42))];
         long[] Pass(int pass) => [.. Enumerable.Range(2 * pass, 2).SelectMany(i => ranks.SelectMany(s => s.Indices(i)))];
 
         (long[] first, long[] second) = (Pass(0), Pass(1));

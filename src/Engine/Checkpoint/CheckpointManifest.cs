@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
+using DeepSpeedSharp.Engine.Precision;
 
 namespace DeepSpeedSharp.Engine.Checkpoint;
 
@@ -18,9 +19,17 @@ internal sealed record CheckpointState
 
     public long GlobalSamples { get; init; }
 
+    public long SkippedSteps { get; init; }
+
+    /// <summary>Name of the optimizer; null in checkpoints of releases that had only Adam.</summary>
+    public string? Optimizer { get; init; }
+
     public long OptimizerSteps { get; init; }
 
     public long? ScheduleIteration { get; init; }
+
+    /// <summary>State of the fp16 loss scale; null in other precisions.</summary>
+    public LossScalerState? LossScaler { get; init; }
 
     /// <summary>The caller's own state, returned exactly as it was given.</summary>
     public JsonObject? ClientState { get; init; }

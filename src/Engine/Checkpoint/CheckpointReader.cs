@@ -13,7 +13,7 @@ internal static class CheckpointReader
     private sealed record Found(string? Folder, CheckpointManifest? Manifest, string? Error, bool IsPassing = false);
 
     public static (string Path, CheckpointState State)? Load(
-        string directory, string? tag, ProcessGroup group, FlatParameters parameters, Adam optimizer)
+        string directory, string? tag, ProcessGroup group, FlatParameters parameters, FlatOptimizer optimizer)
     {
         Found found = FromRankZero(group, "looking for a checkpoint", () => Find(directory, tag));
         if (found.Folder is not { } folder)
@@ -25,21 +25,29 @@ internal static class CheckpointReader
         {
             Verify(folder, found.Manifest!);
             using IDisposable noGrad = no_grad();
-            ReadInto(Path.Combine(folder, CheckpointManifest.ModelFileName), "", parameters, parameters.Values);
+            CheckOptimizer(folder, found.Manifest!.State, optimizer);
+            ReadInto(Path.Combine(folder, CheckpointManifest.ModelFileName), "", parameters, parameters.Masters);
             ReadConstants(Path.Combine(folder, CheckpointManifest.ModelFileName), parameters);
             string moments = Path.Combine(folder, CheckpointManifest.OptimizerFileName);
-            ReadInto(moments, "exp_avg.", parameters, optimizer.FirstMoment);
-            ReadInto(moments, "exp_avg_sq.", parameters, optimizer.SecondMoment);
+            foreach ((string name, Tensor state) in optimizer.States)
+            {
+                ReadInto(moments, $"{name}.", parameters, state);
+            }
+
             return found;
         });
-        group.Broadcast(parameters.Values, 0, "parameters of a checkpoint");
+        group.Broadcast(parameters.Masters, 0, "parameters of a checkpoint");
+        parameters.CopyMastersToWeights();
         foreach ((string name, Tensor constant) in parameters.Constants)
         {
             group.Broadcast(constant, 0, $"{name} of a checkpoint");
         }
 
-        group.Broadcast(optimizer.FirstMoment, 0, "first moments of a checkpoint");
-        group.Broadcast(optimizer.SecondMoment, 0, "second moments of a checkpoint");
+        foreach ((string name, Tensor state) in optimizer.States)
+        {
+            group.Broadcast(state, 0, $"{name} of a checkpoint");
+        }
+
         RestoreRandomState(folder, found.Manifest!, group, parameters);
         return (folder, found.Manifest!.State);
     }
@@ -104,6 +112,19 @@ internal static class CheckpointReader
         }
     }
 
+    private static void CheckOptimizer(string folder, CheckpointState state, FlatOptimizer optimizer)
+    {
+        // Adam and AdamW have the same state.
+        string saved = state.Optimizer ?? "Adam";
+        if (Kind(saved) != Kind(optimizer.Name))
+        {
+            throw new CheckpointException($"checkpoint {folder} has the state of {saved}, this run trains with "
+                + $"{optimizer.Name}; use the same optimizer, or start from its weights in a new folder of checkpoints");
+        }
+
+        static string Kind(string name) => name.Equals("AdamW", StringComparison.OrdinalIgnoreCase) ? "adam" : name.ToLowerInvariant();
+    }
+
     private static void ReadInto(string path, string prefix, FlatParameters parameters, Tensor flat)
     {
         using var reader = new SafetensorsReader(path);
@@ -150,7 +171,7 @@ internal static class CheckpointReader
         if (manifest.WorldSize == group.WorldSize && File.Exists(path))
         {
             using var reader = new SafetensorsReader(path);
-            RandomState.Set(reader, parameters.Values.device);
+            RandomState.Set(reader, parameters.Masters.device);
         }
     }
 }

@@ -17,7 +17,7 @@ internal static class CheckpointWriter
     private sealed record Outcome(string Tag, IReadOnlyList<CheckpointFile> Files, string? Error, bool IsPassing = false);
 
     public static string Save(string directory, string tag, ProcessGroup group, FlatParameters parameters,
-        CheckpointState state, Adam optimizer)
+        CheckpointState state, FlatOptimizer optimizer)
     {
         if (string.IsNullOrWhiteSpace(directory))
         {
@@ -68,22 +68,45 @@ internal static class CheckpointWriter
         return folder;
     }
 
+    /// <summary>Writes the weights alone, as a Hugging Face model file.</summary>
+    public static string SaveWeights(string directory, string fileName, ProcessGroup group, FlatParameters parameters)
+    {
+        string path = Path.Combine(directory, fileName);
+        Agree(group, "writing the weights", fileName, () =>
+        {
+            if (group.Rank != 0)
+            {
+                return [];
+            }
+
+            using DisposeScope scope = NewDisposeScope();
+            using IDisposable noGrad = no_grad();
+            Directory.CreateDirectory(directory);
+            CheckpointFile file = SafetensorsWriter.Write(path + ".part",
+                [.. parameters.Slots.Select(slot => (slot.Name, FlatParameters.View(parameters.Weights, slot))),
+                    .. parameters.Constants.Select(c => (c.Name, c.Tensor))]);
+            File.Move(path + ".part", path, overwrite: true);
+            return [file];
+        });
+        return path;
+    }
+
     // Parameters are the same on every rank, so rank 0 writes them; each rank writes what is its own.
-    private static List<CheckpointFile> WriteShards(string folder, int rank, FlatParameters parameters, Adam optimizer)
+    private static List<CheckpointFile> WriteShards(string folder, int rank, FlatParameters parameters, FlatOptimizer optimizer)
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         var files = new List<CheckpointFile>
         {
             SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.RankFileName(rank)),
-                RandomState.Get(parameters.Values.device)),
+                RandomState.Get(parameters.Masters.device)),
         };
         if (rank == 0)
         {
             files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.ModelFileName),
-                [.. Named(parameters.Values, ""), .. parameters.Constants.Select(c => (c.Name, c.Tensor))]));
+                [.. Named(parameters.Masters, ""), .. parameters.Constants.Select(c => (c.Name, c.Tensor))]));
             files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.OptimizerFileName),
-                [.. Named(optimizer.FirstMoment, "exp_avg."), .. Named(optimizer.SecondMoment, "exp_avg_sq.")]));
+                [.. optimizer.States.SelectMany(state => Named(state.State, $"{state.Name}."))]));
         }
 
         return files;

@@ -33,31 +33,69 @@ public sealed class ProcessGroup : IDisposable
     /// <summary>Number of processes.</summary>
     public int WorldSize => Environment.WorldSize;
 
-    /// <summary>Sums an fp32 tensor over all ranks, in place.</summary>
-    /// <param name="tensor">Contiguous fp32, the same number of elements on every rank. A CUDA tensor is copied to
+    /// <summary>Sums a tensor over all ranks, in place.</summary>
+    /// <param name="tensor">Contiguous fp32, fp16 or bf16, the same number of elements on every rank. A CUDA tensor is copied to
     /// host memory and back.</param>
     /// <param name="name">What is reduced, for messages.</param>
     /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
     public void AllReduce(Tensor tensor, string name = "tensor") => Wait(AllReduceAsync(tensor, name));
 
-    /// <summary>Starts summing an fp32 tensor over all ranks, in place.</summary>
+    /// <summary>Starts summing a tensor over all ranks, in place.</summary>
     /// <param name="tensor">As for <see cref="AllReduce"/>; not to be touched or disposed until the task has ended.</param>
     /// <param name="name">What is reduced, for messages.</param>
     /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
     public Task AllReduceAsync(Tensor tensor, string name = "tensor")
     {
-        if (tensor.dtype != torch.float32)
+        torch.ScalarType type = tensor.dtype;
+        if (!Summation.Supports(type))
         {
-            throw new ArgumentException($"AllReduce of {name}: the element type is {tensor.dtype}, only Float32 is supported yet", nameof(tensor));
+            throw new ArgumentException($"AllReduce of {name}: the element type is {type}; only Float32, Float16 and BFloat16 can be summed over ranks", nameof(tensor));
         }
 
+        int size = Summation.BytesOf(type);
         if (_transport is null)
         {
             return Task.CompletedTask;
         }
 
-        string operation = $"AllReduce of {name} ({tensor.numel() * sizeof(float) / 1048576.0:0.0} MiB)";
-        return OnHost(tensor, bytes => Ring.AllReduceAsync(_transport, bytes, operation));
+        string operation = $"AllReduce of {name} ({tensor.numel() * size / 1048576.0:0.0} MiB)";
+        return OnHost(tensor, bytes => Ring.AllReduceAsync(_transport, bytes, type, operation));
+    }
+
+    /// <summary>Starts gathering bytes of all ranks.</summary>
+    /// <param name="mine">This rank's bytes; the length may differ between ranks.</param>
+    /// <param name="name">What is gathered, for messages.</param>
+    /// <returns>The bytes of each rank; faults with <see cref="PeerLostException"/>.</returns>
+    internal Task<byte[][]> AllGatherAsync(byte[] mine, string name)
+    {
+        if (_transport is null)
+        {
+            return Task.FromResult<byte[][]>([mine]);
+        }
+
+        byte[][] result = [];
+        Task done = Enqueue(async () =>
+        {
+            byte[][] lengths = await GatherAsync(BitConverter.GetBytes(mine.Length), sizeof(int)).ConfigureAwait(false);
+            int[] counts = [.. lengths.Select(bytes => BitConverter.ToInt32(bytes))];
+            byte[][] blocks = await GatherAsync(mine, counts.Max()).ConfigureAwait(false);
+            result = [.. blocks.Select((block, rank) => block[..counts[rank]])];
+        });
+        return Result();
+
+        async Task<byte[][]> GatherAsync(byte[] block, int length)
+        {
+            byte[][] blocks = [.. Enumerable.Range(0, WorldSize).Select(_ => new byte[length])];
+            block.CopyTo(blocks[Rank], 0);
+            await Ring.AllGatherAsync(_transport, blocks, $"AllGather of {name}").ConfigureAwait(false);
+            return blocks;
+        }
+
+        async Task<byte[][]> Result()
+        {
+            await done.ConfigureAwait(false);
+            return result;
+        }
     }
 
     /// <summary>Copies one rank's tensor to all ranks.</summary>
@@ -80,23 +118,8 @@ public sealed class ProcessGroup : IDisposable
     /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
     public IReadOnlyList<string> AllGather(string text, string name = "text")
     {
-        if (_transport is null)
-        {
-            return [text];
-        }
-
-        byte[] mine = Encoding.UTF8.GetBytes(text);
-        int[] lengths = [.. Gather(BitConverter.GetBytes(mine.Length), sizeof(int)).Select(b => BitConverter.ToInt32(b))];
-        IReadOnlyList<byte[]> texts = Gather(mine, lengths.Max());
-        return [.. texts.Select((bytes, rank) => Encoding.UTF8.GetString(bytes, 0, lengths[rank]))];
-
-        IReadOnlyList<byte[]> Gather(byte[] block, int length)
-        {
-            byte[][] blocks = [.. Enumerable.Range(0, WorldSize).Select(_ => new byte[length])];
-            block.CopyTo(blocks[Rank], 0);
-            Wait(Enqueue(() => Ring.AllGatherAsync(_transport, blocks, $"AllGather of {name}")));
-            return blocks;
-        }
+        byte[][] texts = AllGatherAsync(Encoding.UTF8.GetBytes(text), name).GetAwaiter().GetResult();
+        return [.. texts.Select(bytes => Encoding.UTF8.GetString(bytes))];
     }
 
     /// <summary>Returns when every rank has called it.</summary>

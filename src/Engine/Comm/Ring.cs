@@ -1,5 +1,4 @@
-using System.Numerics.Tensors;
-using System.Runtime.InteropServices;
+using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Comm;
 
@@ -9,20 +8,23 @@ internal static class Ring
     // Large enough to keep a link busy, small enough that the ranks of a broadcast work at the same time.
     private const int BroadcastPieceBytes = 1 << 20;
 
-    /// <summary>Sums fp32 values over all ranks, in place.</summary>
+    /// <summary>Sums values over all ranks, in place.</summary>
     /// <remarks>
     /// 2(N-1) steps; each rank sends about 2n(N-1)/N elements, so traffic per rank stays flat as N grows. The order of
     /// additions depends only on N and the length, so equal inputs give equal bits on every rank and in every run.
     /// Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.
     /// </remarks>
     /// <param name="transport">Links to the neighbours.</param>
-    /// <param name="buffer">[n] fp32 values as bytes, the same n on every rank; holds the sum afterwards.</param>
+    /// <param name="buffer">[n] values as bytes, the same n on every rank; holds the sum afterwards.</param>
+    /// <param name="type">Element type.</param>
     /// <param name="operation">Name of the collective, for messages.</param>
-    public static async Task AllReduceAsync(ITransport transport, Memory<byte> buffer, string operation)
+    public static async Task AllReduceAsync(
+        ITransport transport, Memory<byte> buffer, ScalarType type, string operation)
     {
         (int rank, int world) = (transport.Rank, transport.WorldSize);
-        int elements = buffer.Length / sizeof(float);
-        var incoming = new byte[(elements / world + 1) * sizeof(float)];
+        int size = Summation.BytesOf(type);
+        int elements = buffer.Length / size;
+        var incoming = new byte[(elements / world + 1) * size];
 
         // Reduce-scatter: after the last step, this rank holds the full sum of chunk rank + 1.
         for (int step = 0; step < world - 1; step++)
@@ -30,7 +32,7 @@ internal static class Ring
             Memory<byte> partial = Chunk(rank - step - 1);
             Memory<byte> received = incoming.AsMemory(0, partial.Length);
             await transport.ShiftAsync(Chunk(rank - step), received, operation).ConfigureAwait(false);
-            Add(partial.Span, received.Span);
+            Summation.Add(type, partial.Span, received.Span);
         }
 
         // All-gather: the finished chunks travel once around, each overwriting a partial one.
@@ -42,7 +44,7 @@ internal static class Ring
         Memory<byte> Chunk(int index)
         {
             (int start, int length) = ChunkOf(elements, ((index % world) + world) % world, world);
-            return buffer.Slice(start * sizeof(float), length * sizeof(float));
+            return buffer.Slice(start * size, length * size);
         }
     }
 
@@ -97,11 +99,5 @@ internal static class Ring
     {
         (int each, int longer) = (elements / count, elements % count);
         return (index * each + Math.Min(index, longer), each + (index < longer ? 1 : 0));
-    }
-
-    private static void Add(Span<byte> sum, ReadOnlySpan<byte> other)
-    {
-        Span<float> target = MemoryMarshal.Cast<byte, float>(sum);
-        TensorPrimitives.Add(target, MemoryMarshal.Cast<byte, float>(other), target);
     }
 }

@@ -11,7 +11,7 @@ namespace DeepSpeedSharp.Engine.Native;
 internal static class SelfTest
 {
     /// <summary>Runs the test.</summary>
-    /// <returns>Which libtorch this is.</returns>
+    /// <returns>Version of this libtorch, as "2.10".</returns>
     /// <exception cref="NativeBackendException">Something does not behave as expected.</exception>
     public static string Run()
     {
@@ -42,16 +42,29 @@ internal static class SelfTest
             using Tensor gradient = leaf.grad!;
             Expect(gradient, 6, 6);
 
+            trying = "tensor hooks";
+            var start = new TorchSharp.Modules.Parameter(ones(2));
+            Tensor middle = start * 2;
+            TensorHook.Register(middle, seen => TensorHook.KeepsGraph ? null : seen * 5);
+            middle.sum().backward();
+            using Tensor replaced = start.grad!;
+            Expect(replaced, 10, 10);
+
+            trying = "counting changes in place";
+            long changes = TensorMemory.Version(flat);
+            flat.add_(0);
+            Expect(TensorMemory.Version(flat) == changes + 1);
+
             trying = "the fused AdamW kernel";
             Tensor step = ones([]);
             using (no_grad())
             {
                 // The first update of Adam moves each element by the learning rate against its gradient's sign.
-                FusedAdam.Step(flat, gradient, zeros(2), zeros(2), step, 0.5, 0.9, 0.999, 0, 1e-8, decoupled: true);
+                FusedOptimizers.Adam(flat, gradient, zeros(2), zeros(2), step, 0.5, 0.9, 0.999, 0, 1e-8, decoupled: true);
             }
 
             Expect(flat, 2.5f, 2.5f);
-            return $"libtorch {version} ({(cuda.is_available() ? "cuda" : "cpu")})";
+            return version;
         }
         catch (Exception e) when (e is not NativeBackendException)
         {

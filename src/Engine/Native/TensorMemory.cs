@@ -16,6 +16,14 @@ internal static unsafe partial class TensorMemory
         Dispatcher.Call("aten::set_data"u8, stack);
     }
 
+    /// <summary>How often the values of a tensor's memory were changed in place; all views of it share the count.</summary>
+    public static long Version(Tensor tensor)
+    {
+        Span<ulong> stack = [Dispatcher.Of(tensor)];
+        Dispatcher.Call("aten::_version"u8, stack);
+        return (long)stack[0];
+    }
+
     /// <summary>The bytes of a contiguous CPU tensor; valid while the tensor lives.</summary>
     /// <exception cref="ArgumentException">The tensor is not contiguous or not on the CPU.</exception>
     public static Memory<byte> Bytes(Tensor tensor)

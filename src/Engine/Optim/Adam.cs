@@ -1,93 +1,77 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Native;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Optim;
 
-/// <summary>Adam with L2 or decoupled weight decay, on one flat fp32 buffer.</summary>
+/// <summary>Adam with L2 or decoupled weight decay.</summary>
 /// <remarks>
 /// Kingma and Ba, "Adam", 2015, algorithm 1; decoupled decay: Loshchilov and Hutter, "Decoupled Weight Decay
 /// Regularization", 2019, algorithm 2. As in DeepSpeed, the type "Adam" decays decoupled unless adam_w_mode is false.
 /// </remarks>
-public sealed class Adam : IDisposable
+internal sealed class Adam : FlatOptimizer
 {
-    private readonly AdamParams _config;
     private readonly bool _fused;
-    private readonly Tensor _stepCount;
+    private readonly Tensor _firstMoment;
+    private readonly Tensor _secondMoment;
+    private readonly Tensor _stepCount; // on the device, where alone it is known at once whether a step was skipped
 
-    internal Adam(AdamParams config, Tensor values, bool fused = true)
+    /// <param name="name">Adam or AdamW, as in the config.</param>
+    /// <param name="groups">Groups with <see cref="AdamParams"/>.</param>
+    /// <param name="elements">Length of the flat buffers.</param>
+    /// <param name="device">Where they are.</param>
+    /// <param name="fused">False computes by the plain formulas, which tests compare with (<c>torch_adam</c>).</param>
+    public Adam(string name, IReadOnlyList<ParameterGroup> groups, long elements, Device device, bool fused = true)
+        : base(groups, elements, device)
     {
-        _config = config;
+        Name = name;
         // The fused kernels always correct the bias.
-        _fused = fused && config.BiasCorrection;
-        LearningRate = config.LearningRate;
-        using IDisposable noGrad = no_grad();
-        FirstMoment = zeros_like(values).DetachFromDisposeScope();
-        SecondMoment = zeros_like(values).DetachFromDisposeScope();
-        _stepCount = zeros([], float32, values.device).DetachFromDisposeScope();
+        _fused = fused && groups.All(g => g.Params is AdamParams { BiasCorrection: true, TorchAdam: false });
+        _firstMoment = AddState("exp_avg");
+        _secondMoment = AddState("exp_avg_sq");
+        _stepCount = zeros([], float32, device).DetachFromDisposeScope();
     }
 
-    /// <summary>Learning rate of the next update.</summary>
-    public double LearningRate { get; set; }
+    public override string Name { get; }
 
-    /// <summary>Learning rate of the config.</summary>
-    public double InitialLearningRate => _config.LearningRate;
+    internal override bool NeedsOverflowKnown => !_fused;
 
-    /// <summary>Number of updates so far.</summary>
-    public long Steps { get; internal set; }
+    private protected override bool IsFused => _fused;
 
-    /// <summary>[n] fp32: running mean of the gradient.</summary>
-    internal Tensor FirstMoment { get; }
-
-    /// <summary>[n] fp32: running mean of the squared gradient.</summary>
-    internal Tensor SecondMoment { get; }
-
-    /// <summary>Updates the parameters in place.</summary>
-    /// <param name="values">[n] fp32 parameters.</param>
-    /// <param name="gradients">[n] fp32 gradients; the L2 mode without fused kernel changes them.</param>
-    internal void Step(Tensor values, Tensor gradients)
+    internal override void RestoreSteps(long steps)
     {
-        Steps++;
+        base.RestoreSteps(steps);
         using IDisposable noGrad = no_grad();
-        using DisposeScope scope = NewDisposeScope();
-        if (_fused)
-        {
-            _stepCount.fill_(Steps);
-            FusedAdam.Step(values, gradients, FirstMoment, SecondMoment, _stepCount, LearningRate, _config.Betas[0],
-                _config.Betas[1], _config.WeightDecay, _config.Epsilon, _config.AdamWMode);
-            return;
-        }
-
-        PlainStep(values, gradients);
+        _stepCount.fill_(steps).DetachFromDisposeScope();
     }
 
-    /// <inheritdoc/>
-    public void Dispose()
+    protected override void Dispose(bool disposing)
     {
-        FirstMoment.Dispose();
-        SecondMoment.Dispose();
+        base.Dispose(disposing);
         _stepCount.Dispose();
     }
 
-    // The formulas as they stand in the papers; what the fused kernels are tested against.
-    private void PlainStep(Tensor p, Tensor g)
+    private protected override void BeginStep(in StepScale scale)
     {
-        (double b1, double b2) = (_config.Betas[0], _config.Betas[1]);
-        if (_config.AdamWMode)
+        _stepCount.add_(1);
+        if (scale.FoundInf is { } overflow)
         {
-            p.mul_(1 - LearningRate * _config.WeightDecay);
+            _stepCount.sub_(overflow);
         }
-        else
+    }
+
+    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale)
+    {
+        var config = (AdamParams)group.Params;
+        Tensor m = _firstMoment.narrow(0, offset, values.numel());
+        Tensor v = _secondMoment.narrow(0, offset, values.numel());
+        if (_fused)
         {
-            g = g.add(p, alpha: _config.WeightDecay);
+            FusedOptimizers.Adam(values, gradients, m, v, _stepCount, group.LearningRate, group.Beta1!.Value,
+                group.Beta2!.Value, group.WeightDecay, config.Epsilon, config.AdamWMode, scale.Divisor, scale.FoundInf);
+            return;
         }
 
-        FirstMoment.mul_(b1).add_(g, alpha: 1 - b1);
-        SecondMoment.mul_(b2).addcmul_(g, g, value: 1 - b2);
-        double correction1 = _config.BiasCorrection ? 1 - Math.Pow(b1, Steps) : 1;
-        double correction2 = _config.BiasCorrection ? 1 - Math.Pow(b2, Steps) : 1;
-        Tensor denominator = SecondMoment.sqrt().div_(Math.Sqrt(correction2)).add_(_config.Epsilon);
-        p.addcdiv_(FirstMoment, denominator, value: -LearningRate / correction1);
+        PlainAdam.Update(values, Divided(gradients, scale), m, v, group, config, Steps);
     }
 }

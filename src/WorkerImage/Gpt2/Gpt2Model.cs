@@ -1,3 +1,5 @@
+using DeepSpeedSharp.Engine.Kernels;
+using DeepSpeedSharp.Engine.Observability;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -7,7 +9,7 @@ namespace DeepSpeedSharp.Worker.Gpt2;
 /// <summary>GPT-2 with its loss, and with Hugging Face's parameter names and layouts.</summary>
 /// <remarks>Radford et al., "Language Models are Unsupervised Multitask Learners", 2019. The output layer is the
 /// token embedding.</remarks>
-internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>
+internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
 {
     private readonly Transformer transformer;
 
@@ -26,9 +28,12 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>
     public override Tensor forward(Tensor tokens, Tensor targets)
     {
         Tensor hidden = transformer.call(tokens); // [batch, length, embedding]
-        Tensor logits = functional.linear(hidden, transformer.wte.weight!); // [batch, length, vocabulary]
-        return functional.cross_entropy(logits.view(-1, logits.shape[2]), targets.view(-1));
+        return LinearCrossEntropy.Mean(hidden.view(-1, hidden.shape[2]), transformer.wte.weight!, targets.view(-1));
     }
+
+    /// <summary>The output layer; cross entropy is not counted, as in DeepSpeed.</summary>
+    public FlopCount CountFlops(ModuleCall call) =>
+        FlopCount.Linear([.. call.Inputs[0], transformer.wte.weight!.shape[1]], transformer.wte.weight!.shape[0]);
 
     // Normal(0, 0.02), and smaller for the layers that add to the residual stream (section 2.3 of the paper).
     private void Initialize(Gpt2Config config)
@@ -109,7 +114,7 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>
         }
     }
 
-    private sealed class Attention : Module<Tensor, Tensor>
+    private sealed class Attention : Module<Tensor, Tensor>, ICountFlops
     {
         private readonly Projection c_attn;
         private readonly Projection c_proj;
@@ -134,9 +139,16 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>
             Tensor joined = mixed.transpose(1, 2).contiguous().view(batch, length, size);
             return functional.dropout(c_proj.call(joined), _config.ResidualDropout, training);
         }
+
+        public FlopCount CountFlops(ModuleCall call)
+        {
+            IReadOnlyList<long> x = call.Inputs[0];
+            long[] heads = [x[0], _config.Heads, x[1], _config.HeadSize];
+            return FlopCount.Attention(heads, heads, heads);
+        }
     }
 
-    private sealed class Mlp : Module<Tensor, Tensor>
+    private sealed class Mlp : Module<Tensor, Tensor>, ICountFlops
     {
         private readonly Projection c_fc;
         private readonly Projection c_proj;
@@ -154,6 +166,9 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>
         public override Tensor forward(Tensor x) =>
             functional.dropout(c_proj.call(Activate(c_fc.call(x))), _config.ResidualDropout, training);
 
+        public FlopCount CountFlops(ModuleCall call) =>
+            FlopCount.Elementwise([.. call.Inputs[0].SkipLast(1), _config.InnerSize]);
+
         private Tensor Activate(Tensor x) => _config.Activation switch
         {
             "relu" => x.relu(),
@@ -163,7 +178,7 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>
     }
 
     // Hugging Face's Conv1D: a linear layer whose weight is [in, out].
-    private sealed class Projection : Module<Tensor, Tensor>
+    private sealed class Projection : Module<Tensor, Tensor>, ICountFlops
     {
         private readonly Parameter weight;
         private readonly Parameter bias;
@@ -181,6 +196,12 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>
             long[] shape = x.shape;
             Tensor flat = addmm(bias, x.view(-1, shape[^1]), weight, 1, 1);
             return flat.view([.. shape[..^1], bias.shape[0]]);
+        }
+
+        public FlopCount CountFlops(ModuleCall call)
+        {
+            IReadOnlyList<long> x = call.Inputs[0];
+            return FlopCount.AddMM([x.SkipLast(1).Aggregate(1L, (product, n) => product * n), x[^1]], weight.shape);
         }
     }
 }

@@ -1,0 +1,121 @@
+using System.Text.Json.Nodes;
+using DeepSpeedSharp.Engine.Checkpoint;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace DeepSpeedSharp.Engine;
+
+/// <content>Saving and loading.</content>
+public sealed partial class DeepSpeedEngine
+{
+    /// <summary>Saves everything needed to go on. Every rank must call this.</summary>
+    /// <param name="directory">Folder of checkpoints, shared by all ranks.</param>
+    /// <param name="tag">Name of this one; null means <c>global_step{steps}</c>.</param>
+    /// <param name="clientState">The caller's own state; given back by <see cref="LoadCheckpoint"/>.</param>
+    /// <returns>Folder of the checkpoint.</returns>
+    /// <exception cref="CheckpointException">It could not be written; an earlier one is untouched.</exception>
+    public string SaveCheckpoint(string directory, string? tag = null, JsonObject? clientState = null)
+    {
+        Settle();
+        return CheckpointWriter.Save(directory, tag ?? $"global_step{GlobalSteps}", Group, _parameters, new CheckpointState
+        {
+            GlobalSteps = GlobalSteps,
+            GlobalSamples = GlobalSamples,
+            SkippedSteps = SkippedStepsNow,
+            Optimizer = Optimizer.Name,
+            OptimizerSteps = Optimizer.Steps,
+            ScheduleIteration = Schedule?.LastBatchIteration,
+            LossScaler = _config.Fp16.Enabled ? _lossScaler.State : null,
+            ClientState = clientState,
+        }, Optimizer);
+    }
+
+    /// <summary>Goes on where a checkpoint was saved: parameters, optimizer, schedule, counters, data order and random
+    /// numbers. Every rank must call this.</summary>
+    /// <param name="directory">Folder of checkpoints.</param>
+    /// <param name="tag">Name of the checkpoint; null takes the one named by the file <c>latest</c>.</param>
+    /// <returns>Folder of the checkpoint and the caller's state; both null when there is no checkpoint.</returns>
+    /// <exception cref="CheckpointException">It is damaged, or belongs to another model or optimizer.</exception>
+    public (string? Path, JsonObject? ClientState) LoadCheckpoint(string directory, string? tag = null)
+    {
+        Settle();
+        if (CheckpointReader.Load(directory, tag, Group, _parameters, Optimizer) is not { } loaded)
+        {
+            return (null, null);
+        }
+
+        CheckpointState state = loaded.State;
+        (GlobalSteps, GlobalSamples, SkippedStepsNow) = (state.GlobalSteps, state.GlobalSamples, state.SkippedSteps);
+        Optimizer.RestoreSteps(state.OptimizerSteps);
+        if (Schedule is not null)
+        {
+            Schedule.LastBatchIteration = state.ScheduleIteration ?? GlobalSteps - SkippedStepsNow - 1;
+        }
+
+        if (state.LossScaler is { } scaler)
+        {
+            _lossScaler.Restore(scaler);
+        }
+
+        ApplySchedule();
+        ZeroGrad();
+        // A checkpoint stands between two steps. Counted in samples, the place in the data means the same for any
+        // number of ranks.
+        MicroSteps = GlobalSteps * Batch.GradientAccumulationSteps;
+        _microBatch = 0;
+        if (_data is not null)
+        {
+            _data.Position = GlobalSamples / ((long)Batch.MicroBatchSize * Batch.WorldSize);
+        }
+
+        return (loaded.Path, state.ClientState);
+    }
+
+    /// <summary>Writes the weights alone, in the type the model computes with, for inference. Every rank must call this.</summary>
+    /// <param name="directory">Folder, shared by all ranks; created when missing.</param>
+    /// <param name="fileName">Name of the safetensors file.</param>
+    /// <returns>Path of the file.</returns>
+    /// <exception cref="CheckpointException">It could not be written.</exception>
+    public string Save16BitModel(string directory, string fileName = "model.safetensors")
+    {
+        Settle();
+        return CheckpointWriter.SaveWeights(directory, fileName, Group, _parameters);
+    }
+
+    /// <summary>The model's parameters and buffers by name, as the model computes with them.</summary>
+    /// <returns>Views of the engine's buffers; the caller disposes them.</returns>
+    public IReadOnlyDictionary<string, Tensor> ModuleStateDict() => _parameters.Slots
+        .Select(slot => (slot.Name, Tensor: FlatParameters.View(_parameters.Weights, slot)))
+        .Concat(_parameters.Constants.Select(c => (c.Name, Tensor: c.Tensor.alias())))
+        .ToDictionary(pair => pair.Name, pair => pair.Tensor);
+
+    /// <summary>Replaces the model's values. Every rank must call this, with the same values.</summary>
+    /// <param name="state">Tensors by name, in any floating type.</param>
+    /// <param name="strict">False tolerates missing and unexpected names.</param>
+    /// <exception cref="ArgumentException">A name is missing or unexpected, or a shape differs; all are listed.</exception>
+    public void LoadModuleStateDict(IReadOnlyDictionary<string, Tensor> state, bool strict = true)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        (string Name, Tensor Target)[] targets = [.. _parameters.Slots.Select(s => (s.Name, FlatParameters.View(_parameters.Masters, s))),
+            .. _parameters.Constants.Select(c => (c.Name, c.Tensor))];
+        string[] problems =
+        [
+            .. strict ? targets.Where(t => !state.ContainsKey(t.Name)).Select(t => $"{t.Name} is missing") : [],
+            .. strict ? state.Keys.Except(targets.Select(t => t.Name)).Select(name => $"{name} is not in the model") : [],
+            .. targets.Where(t => state.ContainsKey(t.Name) && !state[t.Name].shape.SequenceEqual(t.Target.shape))
+                .Select(t => $"{t.Name} is [{string.Join(", ", state[t.Name].shape)}], the model has [{string.Join(", ", t.Target.shape)}]"),
+        ];
+        if (problems.Length > 0)
+        {
+            throw new ArgumentException($"the values do not fit the model: {string.Join("; ", problems)}", nameof(state));
+        }
+
+        foreach ((string name, Tensor target) in targets.Where(t => state.ContainsKey(t.Name)))
+        {
+            target.copy_(state[name]);
+        }
+
+        _parameters.CopyMastersToWeights();
+    }
+}

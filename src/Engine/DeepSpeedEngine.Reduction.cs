@@ -1,0 +1,111 @@
+using DeepSpeedSharp.Engine.Comm;
+
+namespace DeepSpeedSharp.Engine;
+
+/// <content>When gradients are summed over ranks.</content>
+public sealed partial class DeepSpeedEngine
+{
+    private bool _isNotSyncing;
+
+    /// <summary>Keeps gradients on this rank until the returned object is disposed; backward only accumulates.</summary>
+    /// <returns>Dispose it to sum over ranks again.</returns>
+    /// <exception cref="InvalidOperationException">Already inside one.</exception>
+    public IDisposable NoSync()
+    {
+        ThrowIfNotSyncing(nameof(NoSync));
+        _isNotSyncing = true;
+        return new Ending(() => _isNotSyncing = false);
+    }
+
+    /// <summary>Several backward calls, one sum over ranks when the returned object is disposed.</summary>
+    /// <returns>Dispose it to sum; at a micro batch that does not end a step it only accumulates.</returns>
+    /// <exception cref="InvalidOperationException">Inside <see cref="NoSync"/>.</exception>
+    public IDisposable CoalesceGradReduction()
+    {
+        ThrowIfNotSyncing(nameof(CoalesceGradReduction));
+        _isNotSyncing = true;
+        return new Ending(() =>
+        {
+            _isNotSyncing = false;
+            if (IsGradientAccumulationBoundary)
+            {
+                AllReduceGradients();
+            }
+        });
+    }
+
+    /// <summary>Sums the gradients of this step over ranks now, unless backward has done so. <see cref="Step"/> calls it.</summary>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
+    public void AllReduceGradients()
+    {
+        ThrowIfNotSyncing(nameof(AllReduceGradients));
+        FinishReduction(); // a backward of the caller's own has nobody to end it
+        if (!_isReduced)
+        {
+            _observer?.BeforeReduce();
+            _buckets.Begin();
+            _buckets.Finish();
+            _isReduced = true;
+            _observer?.AfterReduce();
+        }
+    }
+
+    /// <summary>Says whether the next <see cref="Step"/> updates the parameters, instead of counting micro batches.</summary>
+    /// <param name="isBoundary">Stays in force for all following steps, as in DeepSpeed.</param>
+    public void SetGradientAccumulationBoundary(bool isBoundary) => _boundary = isBoundary;
+
+    /// <summary>Forgets the gradients of this step. Not needed in the usual loop: <see cref="Step"/> clears them.</summary>
+    public void ZeroGrad()
+    {
+        using IDisposable noGrad = TorchSharp.torch.no_grad();
+        _parameters.Gradients.zero_().DetachFromDisposeScope();
+        _report.Clear();
+        (_isReduced, _isReducing) = (false, false);
+    }
+
+    // Buckets leave while backward runs only when this is surely the last backward of the step. Where the caller
+    // decides on boundaries, more may follow, so the sum waits for Step.
+    private void BeginReduction()
+    {
+        FinishReduction();
+        if (_isReduced && Group.WorldSize > 1)
+        {
+            throw new InvalidOperationException("this step's gradients were already summed over ranks by an earlier "
+                + "Backward; add the losses and call Backward once, or put all Backward calls of the micro batch into CoalesceGradReduction()");
+        }
+
+        bool isLast = !_isNotSyncing && _boundary is null && _config.ManagedGradientAccumulation && IsGradientAccumulationBoundary;
+        if (isLast)
+        {
+            _buckets.Begin();
+            _isReducing = true;
+        }
+    }
+
+    private void FinishReduction()
+    {
+        if (_isReducing)
+        {
+            _isReducing = false;
+            _observer?.BeforeReduce();
+            _buckets.Finish();
+            _observer?.AfterReduce();
+            _isReduced = true;
+        }
+    }
+
+    private void ThrowIfNotSyncing(string call)
+    {
+        if (_isNotSyncing)
+        {
+            throw new InvalidOperationException($"{call} was called inside NoSync(); dispose what NoSync() returned first");
+        }
+    }
+
+    private sealed class Ending(Action end) : IDisposable
+    {
+        private Action? _end = end;
+
+        public void Dispose() => Interlocked.Exchange(ref _end, null)?.Invoke();
+    }
+}

@@ -1,0 +1,29 @@
+using TorchSharp;
+
+namespace DeepSpeedSharp.Engine.Native;
+
+/// <summary>The L2 norm of a tensor of any floating type, summed up and returned in fp32.</summary>
+/// <remarks>TorchSharp's <c>norm</c> of a 16-bit tensor returns 16 bits, which is two or three digits of it. libtorch's
+/// vector norm takes a Scalar, which the C dispatcher cannot carry; the matrix norm of one row is the same sum.</remarks>
+internal static class WideNorm
+{
+    /// <summary>The norm, without waiting for a GPU.</summary>
+    /// <param name="flat">[n], contiguous, n at least 1.</param>
+    /// <returns>Scalar fp32; the caller disposes it.</returns>
+    public static Tensor Of(Tensor flat)
+    {
+        if (flat.dtype == torch.float32)
+        {
+            return flat.norm();
+        }
+
+        using Tensor row = flat.view(1, -1);
+        Span<ulong> stack =
+        [
+            Dispatcher.Of(row), Dispatcher.Of("fro"u8), Dispatcher.Boxed(Dispatcher.Of([0L, 1L])), Dispatcher.Of(false),
+            Dispatcher.OfOptional((long)torch.ScalarType.Float32),
+        ];
+        Dispatcher.Call("aten::linalg_norm"u8, "ord_str"u8, stack);
+        return Dispatcher.Take(stack[0]);
+    }
+}

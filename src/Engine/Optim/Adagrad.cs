@@ -1,0 +1,28 @@
+using DeepSpeedSharp.Config;
+using static TorchSharp.torch;
+
+namespace DeepSpeedSharp.Engine.Optim;
+
+/// <summary>Divides each gradient by the root of the sum of its squares so far.</summary>
+/// <remarks>Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization",
+/// 2011. Weight decay is part of the gradient, in the numerator too.</remarks>
+internal sealed class Adagrad : FlatOptimizer
+{
+    private readonly Tensor _sum;
+
+    /// <param name="groups">Groups with <see cref="AdagradParams"/>.</param>
+    /// <param name="elements">Length of the flat buffers.</param>
+    /// <param name="device">Where they are.</param>
+    public Adagrad(IReadOnlyList<ParameterGroup> groups, long elements, Device device)
+        : base(groups, elements, device) => _sum = AddState("sum");
+
+    public override string Name => "Adagrad";
+
+    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale)
+    {
+        Tensor v = _sum.narrow(0, offset, values.numel());
+        Tensor g = Divided(gradients, scale).add_(values, alpha: group.WeightDecay);
+        v.addcmul_(g, g, value: 1);
+        values.addcdiv_(g, v.sqrt().add_(((AdagradParams)group.Params).Epsilon), value: -group.LearningRate);
+    }
+}

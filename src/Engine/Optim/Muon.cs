@@ -1,0 +1,47 @@
+using DeepSpeedSharp.Config;
+using static TorchSharp.torch;
+
+namespace DeepSpeedSharp.Engine.Optim;
+
+/// <summary>Momentum whose update of each matrix is made orthogonal; AdamW for everything that is not a matrix.</summary>
+/// <remarks>Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.</remarks>
+internal sealed class Muon : FlatOptimizer
+{
+    private readonly Tensor _mean; // running mean of the gradient, of matrices and of the rest
+    private readonly Tensor _secondMoment; // of the rest only
+
+    /// <param name="groups">Groups with <see cref="MuonParams"/>, and others with <see cref="AdamParams"/>.</param>
+    /// <param name="elements">Length of the flat buffers.</param>
+    /// <param name="device">Where they are.</param>
+    public Muon(IReadOnlyList<ParameterGroup> groups, long elements, Device device)
+        : base(groups, elements, device)
+    {
+        _mean = AddState("exp_avg");
+        _secondMoment = AddState("exp_avg_sq");
+    }
+
+    public override string Name => "Muon";
+
+    private protected override bool IsElementwise => false;
+
+    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale)
+    {
+        Tensor m = _mean.narrow(0, offset, values.numel());
+        Tensor g = Divided(gradients, scale);
+        if (group.Params is AdamParams adam)
+        {
+            Tensor v = _secondMoment.narrow(0, offset, values.numel());
+            PlainAdam.Update(values, g, m, v, group, adam, Steps);
+            return;
+        }
+
+        ParameterSlot slot = group.Slots.First(s => s.Offset == offset);
+        var config = (MuonParams)group.Params;
+        double beta = group.Beta1!.Value;
+        m.add_(g.sub(m), alpha: 1 - beta);
+        Tensor u = g.add(m.sub(g), alpha: beta).view(slot.Shape[0], -1); // convolutions as matrices: [out, the rest]
+        Tensor update = NewtonSchulz.Orthogonalize(u, config.NsMethod == "gram");
+        update.mul_(Math.Sqrt(Math.Max(1, (double)u.shape[0] / u.shape[1])));
+        values.mul_(1 - group.LearningRate * group.WeightDecay).add_(update.view(-1), alpha: -group.LearningRate);
+    }
+}

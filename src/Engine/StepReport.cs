@@ -1,0 +1,124 @@
+using System.Runtime.InteropServices;
+using DeepSpeedSharp.Engine.Comm;
+using DeepSpeedSharp.Engine.Native;
+using DeepSpeedSharp.Engine.Precision;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace DeepSpeedSharp.Engine;
+
+/// <summary>What the ranks measured in a step, brought to the host without stopping the GPU.</summary>
+/// <remarks>
+/// The numbers are collected on the device. With one rank on a GPU they are copied behind the step's work and read
+/// when somebody asks, which is usually a step later, when they have long arrived. With several ranks the sum over
+/// ranks brings them to the host anyway.
+/// </remarks>
+internal sealed class StepReport : IDisposable
+{
+    /// <summary>The numbers of one step.</summary>
+    /// <param name="Loss">Sum of losses over ranks and micro batches.</param>
+    /// <param name="StopRequests">Ranks that have asked to stop.</param>
+    /// <param name="Norm">Global gradient norm; not finite when the gradients were not.</param>
+    /// <param name="IsOverflow">Whether the step was skipped.</param>
+    public readonly record struct Values(double Loss, double StopRequests, double Norm, bool IsOverflow);
+
+    /// <summary>Numbers that are on their way.</summary>
+    public sealed class Arrival(Tensor host, CudaEvent? arrived) : IDisposable
+    {
+        private Values? _values;
+
+        /// <summary>Whether <see cref="Read"/> returns at once.</summary>
+        public bool IsReady => _values is not null || arrived is null || arrived.IsDone;
+
+        /// <summary>The numbers; waits for the GPU to finish that step if it has not.</summary>
+        public Values Read()
+        {
+            if (_values is null)
+            {
+                arrived?.Wait();
+                ReadOnlySpan<float> v = MemoryMarshal.Cast<byte, float>(TensorMemory.Bytes(host).Span);
+                _values = new Values(v[0], v[1], v[2], v[3] != 0);
+                Dispose();
+            }
+
+            return _values.Value;
+        }
+
+        public void Dispose()
+        {
+            host.Dispose();
+            arrived?.Dispose();
+        }
+    }
+
+    private readonly ProcessGroup _group;
+    private readonly Tensor _device; // [4] fp32: loss, stop, norm, overflow
+    private readonly Tensor _loss, _stop, _norm, _overflow, _summed; // views of it
+
+    public StepReport(ProcessGroup group, Device device)
+    {
+        _group = group;
+        _device = zeros(4, float32, device).DetachFromDisposeScope();
+        (_loss, _stop, _norm, _overflow) = (View(0), View(1), View(2), View(3));
+        _summed = _device.narrow(0, 0, 2).DetachFromDisposeScope();
+
+        Tensor View(int index) => _device.narrow(0, index, 1).DetachFromDisposeScope();
+    }
+
+    /// <summary>Adds the loss of a micro batch.</summary>
+    public void AddLoss(Tensor loss)
+    {
+        using IDisposable noGrad = no_grad();
+        using Tensor detached = loss.detach();
+        _loss.add_(detached).DetachFromDisposeScope();
+    }
+
+    /// <summary>Forgets the losses of a step that is not to be taken.</summary>
+    public void Clear()
+    {
+        using IDisposable noGrad = no_grad();
+        _device.zero_().DetachFromDisposeScope();
+    }
+
+    /// <summary>Shares the numbers with all ranks and sends them to the host.</summary>
+    /// <param name="scale">Norm and overflow of this step, the same on every rank.</param>
+    /// <param name="stop">Whether this rank asks to stop.</param>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
+    public Arrival Send(GradientScale scale, bool stop)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        _norm.copy_(scale.Norm);
+        if (scale.Overflow is { } overflow)
+        {
+            _overflow.copy_(overflow);
+        }
+
+        if (stop)
+        {
+            _stop.fill_(1);
+        }
+
+        _group.AllReduce(_summed, "step report");
+        bool isDeferred = _device.device_type == DeviceType.CUDA && _group.WorldSize == 1 && CudaEvent.IsAvailable;
+        Tensor host = isDeferred ? zeros(4, float32).pin_memory() : empty(4, float32);
+        CudaEvent? arrived = null;
+        host.copy_(_device, nonBlocking: isDeferred);
+        if (isDeferred)
+        {
+            arrived = new CudaEvent();
+            arrived.Record();
+        }
+
+        _device.zero_();
+        return new Arrival(host.DetachFromDisposeScope(), arrived);
+    }
+
+    public void Dispose()
+    {
+        foreach (Tensor tensor in (ReadOnlySpan<Tensor>)[_loss, _stop, _norm, _overflow, _summed, _device])
+        {
+            tensor.Dispose();
+        }
+    }
+}
