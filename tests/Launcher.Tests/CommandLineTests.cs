@@ -45,7 +45,7 @@ public sealed class CommandLineTests
               optimizer  AdamW: lr 0.0003, betas 0.9 and 0.999, eps 1e-8, weight decay 0.01 (decoupled)
               schedule   WarmupLR: 0 to 0.0003 in 100 steps, linear
               clipping   global gradient norm at most 1
-              zero       stage 0, buckets of 500000000 elements
+              zero       stage 0, buckets of 500,000,000 elements
               precision  fp32
               progress   every 10 steps
 
