@@ -40,6 +40,8 @@ internal static class TrainCommand
             model, data, format, config, length, steps, shuffle, seed, vocab, layers, heads, embedding, dropout, checkpoints,
             saveSteps, limit, metrics, port, peak,
         };
+        var trainer = new TrainerOptions();
+        trainer.AddTo(command);
         command.Validators.Add(r =>
         {
             if (r.GetValue(config) is null && Variable("DSJ_CONFIG") is null)
@@ -53,6 +55,7 @@ internal static class TrainCommand
             Data = r.GetValue(data)!,
             DataFormat = r.GetValue(format),
             ConfigPath = r.GetValue(config) ?? Variable("DSJ_CONFIG")!,
+            Arguments = trainer.Read(r, r.GetValue(steps)),
             SequenceLength = r.GetValue(length),
             MaxSteps = r.GetValue(steps),
             Shuffle = r.GetValue(shuffle),

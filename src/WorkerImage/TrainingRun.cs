@@ -29,13 +29,17 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         StopSignals.Handle(Stop);
 
         // Everything that can be wrong on this rank alone is found before the others are asked to wait for it.
-        DeepSpeedConfig config = DeepSpeedConfig.Load(options.ConfigPath);
-        EngineLimits.ThrowIfAny(config);
+        Gpt2Source source = Gpt2Source.From(options);
+        DeepSpeedConfig config = DeepSpeedConfig.Load(options.ConfigPath, options.Arguments with
+        {
+            HiddenSize = source.Config.Embedding,
+            WorldSize = environment.WorldSize,
+        });
+        EngineLimits.ThrowIfAny(config, options.ConfigPath);
         BatchPlan batch = BatchPlan.Resolve(config.Batch, environment.WorldSize);
         TorchRuntime.Load();
         Device device = cuda.is_available() && environment.LocalRank < cuda.device_count()
             ? new Device(DeviceType.CUDA, environment.LocalRank!.Value) : CPU;
-        Gpt2Source source = Gpt2Source.From(options);
         int length = options.SequenceLength ?? Math.Min(source.Config.Positions, 1024);
         if (length > source.Config.Positions)
         {
