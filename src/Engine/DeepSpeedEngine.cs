@@ -125,6 +125,25 @@ public sealed partial class DeepSpeedEngine : IDisposable
         }
     }
 
+    /// <summary>Calls the model.</summary>
+    /// <param name="inputs">What the model takes, one to three tensors; floating ones are cast to the model's type when
+    /// <c>fp16.auto_cast</c> is on.</param>
+    /// <returns>What the model returns, usually the loss; the caller disposes it.</returns>
+    /// <exception cref="InvalidOperationException">The model does not take so many tensors and return one.</exception>
+    public Tensor Forward(params Tensor[] inputs) => Forward(() =>
+    {
+        Tensor[] given = _config.Fp16 is { Enabled: true, AutoCast: true }
+            ? [.. inputs.Select(input => input.is_floating_point() ? input.to(float16) : input)] : inputs;
+        return (Module, given) switch
+        {
+            (nn.Module<Tensor, Tensor> model, [var x]) => model.call(x),
+            (nn.Module<Tensor, Tensor, Tensor> model, [var x, var y]) => model.call(x, y),
+            (nn.Module<Tensor, Tensor, Tensor, Tensor> model, [var x, var y, var z]) => model.call(x, y, z),
+            _ => throw new InvalidOperationException($"{Module.GetType().Name} does not take {inputs.Length} tensors and return one; "
+                + "call it yourself: engine.Forward(() => model.call(...))"),
+        };
+    });
+
     /// <summary>Computes gradients and adds them to those of this step. In the last micro batch of a step they are
     /// summed over ranks meanwhile.</summary>
     /// <param name="loss">Scalar that depends on the model's parameters; divided by the accumulation steps here, and

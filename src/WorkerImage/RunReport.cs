@@ -14,15 +14,20 @@ internal sealed class RunReport : IDisposable
     private readonly MetricsFile? _file;
     private readonly MetricsEndpoint? _endpoint;
     private readonly long _tokensPerStep;
+    private readonly Workload _work;
+    private readonly double? _peakFlops; // of all ranks
     private readonly string? _metricsPath;
     private long _stepStart;
     private double _secondsPerStep;
 
     public RunReport(TrainOptions options, DeepSpeedConfig config, WorkerEnvironment environment, DeepSpeedEngine engine,
-        int sequenceLength, TimeProvider clock)
+        Workload work, TimeProvider clock)
     {
         (_options, _environment, _engine, _clock) = (options, environment, engine, clock);
-        _tokensPerStep = (long)engine.Batch.TrainBatchSize * sequenceLength;
+        _tokensPerStep = (long)engine.Batch.TrainBatchSize * work.SequenceLength;
+        _work = work;
+        bool is16Bit = config.Bf16.Enabled || config.Fp16.Enabled;
+        _peakFlops = (options.PeakTflops * 1e12 ?? PeakFlops.OfThisMachine(engine.Device.type == TorchSharp.DeviceType.CUDA, is16Bit)) * engine.Batch.WorldSize;
         _stepStart = clock.GetTimestamp();
         if (environment.Rank == 0)
         {
@@ -68,9 +73,10 @@ internal sealed class RunReport : IDisposable
         double tokensPerSecond = _tokensPerStep / Math.Max(1e-9, _secondsPerStep);
         TimeSpan left = TimeSpan.FromSeconds(Math.Min(1e9, (_options.MaxSteps - metrics.Step) * _secondsPerStep));
         HasTrained = true;
-        _console?.Report(metrics, tokensPerSecond, left);
-        _file?.Write(metrics, _tokensPerStep / Math.Max(1e-9, seconds), seconds);
-        _endpoint?.Report(metrics, _engine.Batch.TrainBatchSize, _tokensPerStep, seconds);
+        double tokensPerSecondNow = _tokensPerStep / Math.Max(1e-9, seconds);
+        _console?.Report(metrics, tokensPerSecond, Utilization(tokensPerSecond), left);
+        _file?.Write(metrics, tokensPerSecondNow, seconds, Utilization(tokensPerSecondNow));
+        _endpoint?.Report(metrics, _engine.Batch.TrainBatchSize, _tokensPerStep, seconds, Utilization(tokensPerSecondNow));
         Publish(Progress with
         {
             Step = metrics.Step,
@@ -80,6 +86,9 @@ internal sealed class RunReport : IDisposable
             EtaSeconds = Math.Round(left.TotalSeconds, 1),
         });
     }
+
+    /// <summary>Shows lines of the engine, on rank 0.</summary>
+    public void Say(string text) => _console?.Say(text);
 
     public void Saved(string path, TimeSpan took)
     {
@@ -103,6 +112,8 @@ internal sealed class RunReport : IDisposable
         _file?.Dispose();
         _endpoint?.Dispose();
     }
+
+    private double? Utilization(double tokensPerSecond) => tokensPerSecond * _work.FlopsPerToken / _peakFlops;
 
     private void Publish(RunProgress progress)
     {

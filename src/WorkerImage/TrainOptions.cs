@@ -21,5 +21,6 @@ internal sealed record TrainOptions
     public int? SaveTotalLimit { get; init; }
     public string? MetricsFile { get; init; }
     public int? MetricsPort { get; init; }
+    public double? PeakTflops { get; init; }
     public string MetricsPath { get; init; } = "/metrics";
 }

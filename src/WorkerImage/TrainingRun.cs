@@ -16,6 +16,7 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
 {
     private readonly TimeProvider _clock = TimeProvider.System;
     private DeepSpeedEngine? _engine;
+    private RunReport? _report;
     private volatile bool _stopping;
 
     private bool Speaks => environment.Rank == 0;
@@ -50,13 +51,14 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         var model = new Gpt2Model(shape);
         source.LoadWeights(model);
         (DeepSpeedEngine engine, _, DataLoader<TokenBatch>? loader, _) = DeepSpeed.Initialize(
-            model, config, data, group, device, options.Shuffle ? options.Seed : null);
+            model, config, data, group, device, options.Shuffle ? options.Seed : null, printsProgress: false, print: Print);
         using (_engine = engine)
         {
             Seed(options.Seed + environment.Rank!.Value, device); // dropout differs between ranks
             model.train();
             string? resumed = Resume(engine);
-            using var report = new RunReport(options, config, environment, engine, length, _clock);
+            using RunReport report = _report = new RunReport(options, config, environment, engine,
+                new Workload(length, shape.FlopsPerToken(length)), _clock);
             report.Begin($"{source.Description}, {engine.ParameterCount:#,0} parameters, "
                 + $"{data.Count:#,0} samples of {length} tokens", EngineReport.For(engine), resumed);
             return Train(engine, model, loader!, report);
@@ -80,7 +82,7 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
                 using TokenBatch batch = loader.Next();
                 using Tensor loss = engine.Forward(() => model.call(batch.Inputs, batch.Targets));
                 engine.Backward(loss);
-                step = engine.Step();
+                step = engine.Step()?.Metrics;
             }
 
             report.EndStep(step);
@@ -177,6 +179,19 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         Console.Error.WriteLine($"rank {environment.Rank}: {signal}: stopping after this step"
             + (options.CheckpointDirectory is null ? "" : ", with a checkpoint"));
         _engine.RequestStop();
+    }
+
+    // The engine's lines, between those of the progress.
+    private void Print(string text)
+    {
+        if (_report is null)
+        {
+            Console.WriteLine(text);
+        }
+        else
+        {
+            _report.Say(text);
+        }
     }
 
     // torch.manual_seed leaves the GPU's numbers alone.

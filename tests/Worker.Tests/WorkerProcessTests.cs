@@ -83,7 +83,7 @@ public sealed class WorkerProcessTests : IDisposable
     public async Task Endpoints_WhileTraining_ServeMetricsProgressAndHealth()
     {
         int port = RunningWorker.FreePort();
-        using RunningWorker worker = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 1000000 --metrics-port {port} --checkpoint-dir {Checkpoints} --save-steps 5", ("DSJ_ATTEMPT", "3"), ("DSJ_METRICS_PATH", "/own/metrics"));
+        using RunningWorker worker = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 1000000 --metrics-port {port} --checkpoint-dir {Checkpoints} --save-steps 5 --peak-tflops 0.5", ("DSJ_ATTEMPT", "3"), ("DSJ_METRICS_PATH", "/own/metrics"));
         Poll.Until(() => worker.Output.Contains("saved ", StringComparison.Ordinal), "the first checkpoint", () => worker.Output);
         using var client = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
 
@@ -94,6 +94,10 @@ public sealed class WorkerProcessTests : IDisposable
         Assert.Matches(@"(?m)^deepspeed_step \d+$", metrics);
         Assert.Matches(@"(?m)^deepspeed_train_loss \d", metrics);
         Assert.Matches(@"(?m)^deepspeed_tokens_total \d", metrics);
+        Assert.Matches(@"(?m)^deepspeed_samples_total \d", metrics);
+        Assert.Matches(@"(?m)^deepspeed_overflow_steps_total 0$", metrics);
+        Assert.Matches(@"(?m)^deepspeed_model_flops_utilization_ratio 0\.\d", metrics);
+        Assert.DoesNotMatch(@"(?m)^deepspeed_loss_scale ", metrics); // in fp16 alone
         Assert.True(progress.GetProperty("step").GetInt64() > 0);
         Assert.Equal(1_000_000, progress.GetProperty("totalSteps").GetInt64());
         Assert.True(progress.GetProperty("lastCheckpointStep").GetInt64() >= 5);

@@ -54,14 +54,14 @@ internal sealed class ModuleHooks : IDisposable
         {
             switch (value)
             {
-                case Tensor tensor:
+                case Tensor { IsInvalid: false } tensor: // an output that was not asked for is a tensor without a handle
                     shapes.Add(tensor.shape);
                     break;
                 case ITuple tuple:
                     shapes.AddRange(ShapesOf([.. Enumerable.Range(0, tuple.Length).Select(i => tuple[i])]));
                     break;
                 case IEnumerable<Tensor> list:
-                    shapes.AddRange(list.Select(t => (IReadOnlyList<long>)t.shape));
+                    shapes.AddRange(list.Where(t => !t.IsInvalid).Select(t => (IReadOnlyList<long>)t.shape));
                     break;
             }
         }
