@@ -5,6 +5,10 @@ namespace DeepSpeedSharp.Config;
 /// <summary>The three batch numbers as the config states them; any may be missing.</summary>
 public sealed record BatchConfig
 {
+    private const string Train = "train_batch_size";
+    private const string Micro = "train_micro_batch_size_per_gpu";
+    private const string Steps = "gradient_accumulation_steps";
+
     /// <summary>Samples per optimizer step over all ranks (<c>train_batch_size</c>).</summary>
     public int? TrainBatchSize { get; init; }
 
@@ -24,14 +28,24 @@ public sealed record BatchConfig
 
     /// <summary>Whether a problem at this path leaves the batch sizes unknown, so that a plan would only mislead.</summary>
     internal static bool Concerns(string path) =>
-        path is "$" or "train_batch_size" or "train_micro_batch_size_per_gpu" or "gradient_accumulation_steps";
+        path is "$" or Train or Micro or Steps;
 
-    internal static BatchConfig Read(ConfigSection root) => new()
+    internal static BatchConfig Read(ConfigSection root)
     {
-        TrainBatchSize = root.Int("train_batch_size", minimum: 1),
-        MicroBatchSize = root.Int("train_micro_batch_size_per_gpu", minimum: 1),
-        GradientAccumulationSteps = root.Int("gradient_accumulation_steps", minimum: 1),
-    };
+        int? train = root.Int(Train, minimum: 1);
+        int? micro = root.Int(Micro, minimum: 1);
+        if (train is null && micro is null && (root.IsForTrainer(Train) || root.IsForTrainer(Micro)))
+        {
+            micro = ArgumentValues.DefaultMicroBatchSize;
+        }
+
+        return new BatchConfig
+        {
+            TrainBatchSize = train,
+            MicroBatchSize = micro,
+            GradientAccumulationSteps = root.Int(Steps, minimum: 1),
+        };
+    }
 }
 
 /// <summary>Train batch = micro batch x accumulation steps x data-parallel ranks, with all three known.</summary>

@@ -28,10 +28,11 @@ public sealed class ConfigErrors
     public void Add(string path, string problem, string fix) => _errors.Add(new ConfigError(path, problem, fix));
 
     /// <summary>Adds problems found elsewhere, below a prefix.</summary>
-    /// <param name="prefix">Path of the part they were found in.</param>
+    /// <param name="prefix">Path of the part they were found in; empty for the whole document.</param>
     /// <param name="errors">The problems.</param>
     public void AddAll(string prefix, IEnumerable<ConfigError> errors) =>
-        _errors.AddRange(errors.Select(e => e with { Path = e.Path == "$" ? prefix : $"{prefix}.{e.Path}" }));
+        _errors.AddRange(prefix.Length == 0
+            ? errors : errors.Select(e => e with { Path = e.Path == "$" ? prefix : $"{prefix}.{e.Path}" }));
 
     /// <summary>Throws when there is a problem.</summary>
     /// <param name="subject">Name of the document, for example a file name.</param>

@@ -149,6 +149,7 @@ public sealed partial record DeepSpeedConfig
         root.End();
         return config with
         {
+            Optimizer = OptimizerConfig.ClearMaxGradNorm(config.Optimizer, config.Fp16.Enabled),
             WallClockBreakdown = breakdown || config.FlopsProfiler.Enabled,
             UnresolvedAuto = ValueList.Of<string>(reading.UnresolvedAuto),
         };

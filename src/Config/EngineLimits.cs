@@ -43,17 +43,6 @@ public static class EngineLimits
 
     private static void AddGeneral(DeepSpeedConfig config, ConfigErrors errors)
     {
-        NotYet(errors, config.GradientPredivideFactor != 1, "gradient_predivide_factor", "remove it");
-        NotYet(errors, config.PrescaleGradients, "prescale_gradients", "remove it");
-        NotYet(errors, config.GradientAllReduceOp == GradientAllReduceOp.Sum, "gradient_allreduce_op", "use \"mean\"");
-        NotYet(errors, config.CommunicationDataType is TrainingDataType.Fp16 or TrainingDataType.Bf16,
-            "communication_data_type", "use \"fp32\", or remove it");
-        NotYet(errors, config.SparseGradients, "sparse_gradients", "remove it");
-        NotYet(errors, config.WallClockBreakdown && !config.FlopsProfiler.Enabled, "wall_clock_breakdown", "remove it");
-        NotYet(errors, config.MemoryBreakdown, "memory_breakdown", "remove it");
-        NotYet(errors, config.DumpState, "dump_state", "remove it; deepspeed config check shows the whole config");
-        NotYet(errors, config.DataLoaderDropLast, "dataloader_drop_last", "remove it");
-        NotYet(errors, !config.ManagedGradientAccumulation, "managed_gradient_accumulation", "remove it");
         NotYet(errors, config.DisableAllGather, "disable_allgather", "remove it");
         NotYet(errors, config.GraphHarvesting, "graph_harvesting", "remove it");
         NotYet(errors, config.UseDataBeforeExpertParallelism, "use_data_before_expert_parallelism",
@@ -76,29 +65,27 @@ public static class EngineLimits
                 "write \"gradient_clipping\" at the top level instead");
         }
 
-        NotYet(errors, optimizer.Params is not AdamParams, "optimizer.type", "use Adam or AdamW", optimizer.Type);
-        NotYet(errors, optimizer.Params is AdamParams { TorchAdam: true }, "optimizer.params.torch_adam", "remove it");
         NotYet(errors, optimizer.Params is AdamParams { Fp32OptimizerStates: false }, "optimizer.params.fp32_optimizer_states",
             "remove it");
-        NotYet(errors, config.Scheduler is { Params: not WarmupParams }, "scheduler.type", "use WarmupLR", config.Scheduler?.Type);
     }
 
     private static void AddPrecision(DeepSpeedConfig config, ConfigErrors errors)
     {
-        NotYet(errors, config.Fp16.Enabled, "fp16.enabled", "train in fp32: remove \"fp16\"", "fp16 training");
         NotYet(errors, config.Fp16.MasterWeightsAndGrads, "fp16.fp16_master_weights_and_grads", "remove it");
-        NotYet(errors, config.Bf16.Enabled, "bf16.enabled", "train in fp32: remove \"bf16\"", "bf16 training");
-        NotYet(errors, config.Bf16.ImmediateGradUpdate, "bf16.immediate_grad_update", "remove it");
         NotYet(errors, config.Bf16.MasterWeightsAndGrads, "bf16.bf16_master_weights_and_grads", "remove it");
         NotYet(errors, config.Bf16.OptimizerStates, "bf16.bf16_optimizer_states", "remove it");
+        TrainingDataType model = config.Fp16.Enabled ? TrainingDataType.Fp16 : config.Bf16.Enabled ? TrainingDataType.Bf16 : TrainingDataType.Fp32;
+        if (config.DataTypes.GradAccumDtype is { } gradients && gradients != model && gradients != TrainingDataType.Fp32)
+        {
+            errors.Add("data_types.grad_accum_dtype", $"{Name(gradients)} gradients of {Name(model)} parameters are not supported",
+                model == TrainingDataType.Fp32 ? "use \"fp32\", or remove it" : $"use \"{Name(model)}\" or \"fp32\"");
+        }
+
         if (config.Amp.Enabled)
         {
             errors.Add("amp.enabled", "mixed precision by Apex is not supported", "use \"bf16\" or \"fp16\"");
         }
 
-        NotYet(errors, config.DataTypes.GradAccumDtype is TrainingDataType.Fp16 or TrainingDataType.Bf16,
-            "data_types.grad_accum_dtype", "use \"fp32\", or remove it");
-        NotYet(errors, config.DataTypes.BufferDtype is not null, "data_types.buffer_dtype", "remove it");
     }
 
     private static void AddZero(DeepSpeedConfig config, ConfigErrors errors)
@@ -118,12 +105,11 @@ public static class EngineLimits
     private static void AddSections(DeepSpeedConfig config, ConfigErrors errors)
     {
         ActivationCheckpointingConfig checkpointing = config.ActivationCheckpointing;
-        NotYet(errors, checkpointing != new ActivationCheckpointingConfig(), "activation_checkpointing", "remove it");
-        NotYet(errors, config.FlopsProfiler.Enabled, "flops_profiler.enabled", "use false", "the flops profiler");
-        NotYet(errors, config.TensorBoard.Enabled, "tensorboard.enabled", "use false; every step is in metrics.jsonl");
-        NotYet(errors, config.CsvMonitor.Enabled, "csv_monitor.enabled", "use false; every step is in metrics.jsonl");
+        NotYet(errors, checkpointing.PartitionActivations, "activation_checkpointing.partition_activations", "use false; cpu_checkpointing saves more");
+        NotYet(errors, checkpointing.ContiguousMemoryOptimization, "activation_checkpointing.contiguous_memory_optimization", "use false");
+        NotYet(errors, checkpointing.SynchronizeCheckpointBoundary, "activation_checkpointing.synchronize_checkpoint_boundary", "use false");
+        NotYet(errors, checkpointing.Profile, "activation_checkpointing.profile", "use false, and \"wall_clock_breakdown\"");
         NotYet(errors, config.CommsLogger.Enabled, "comms_logger.enabled", "use false", "logging of collectives");
-        NotYet(errors, !config.Timers.Throughput.Enabled, "timers.throughput.enabled", "use true");
         NotYet(errors, config.Checkpoint.TagValidation == TagValidation.Fail, "checkpoint.tag_validation", "use \"Warn\"");
         NotYet(errors, config.Checkpoint.LoadUniversal, "checkpoint.load_universal", "use false");
         NotYet(errors, config.Checkpoint.UseNodeLocalStorage, "checkpoint.use_node_local_storage",
@@ -137,6 +123,8 @@ public static class EngineLimits
         NotYet(errors, config.Elasticity.Enabled, "elasticity.enabled", "use false, and name the batch sizes", "elasticity");
         NotYet(errors, config.AsyncIO.UseGds, "aio.use_gds", "use false");
     }
+
+    private static string Name(TrainingDataType type) => type.ToString().ToLowerInvariant();
 
     private static void NotYet(ConfigErrors errors, bool isAsked, string path, string fix, string? what = null)
     {

@@ -28,6 +28,9 @@ public static class ExitCodes
     /// <summary>Ended by Ctrl-C.</summary>
     public const int Interrupted = 130;
 
+    /// <summary>Ended by SIGKILL, by somebody else.</summary>
+    public const int Killed = 137;
+
     /// <summary>Ended by SIGTERM, after a checkpoint.</summary>
     public const int Terminated = 143;
 }

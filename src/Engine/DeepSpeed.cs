@@ -56,6 +56,7 @@ public static class DeepSpeed
     /// <param name="sampler">The data order; null takes <see cref="EpochSampler"/>, DeepSpeed's.</param>
     /// <param name="printsProgress">False leaves out the lines of <c>steps_per_print</c>, for a program that shows
     /// progress itself.</param>
+    /// <param name="print">Takes what rank 0 prints of its steps, as the config asks; null prints to the console.</param>
     /// <returns>Engine, optimizer, data loader (null without data) and schedule (null when the rate is constant). The
     /// caller disposes the engine.</returns>
     /// <exception cref="ConfigException">The config does not fit the world size, names no optimizer, or asks for
@@ -67,7 +68,7 @@ public static class DeepSpeed
             Func<IEnumerable<TorchSharp.Modules.Parameter>, optim.Optimizer>? optimizerFactory = null,
             optim.lr_scheduler.LRScheduler? scheduler = null,
             Func<FlatOptimizer, LearningRateSchedule>? scheduleFactory = null, BatchSampler? sampler = null,
-            bool printsProgress = true)
+            bool printsProgress = true, Action<string>? print = null)
     {
         var client = new ClientParts
         {
@@ -84,7 +85,7 @@ public static class DeepSpeed
         DataLoader<TBatch>? loader = trainingData is null ? null
             : Loader(trainingData, batch, group, config, shuffleSeed, sampler);
         var engine = new DeepSpeedEngine(model, config, group, device ?? DefaultDevice(group), loader, client,
-            ObserverOutput.Console with { ShowsProgress = printsProgress });
+            ObserverOutput.Console with { Say = print ?? ObserverOutput.Console.Say, ShowsProgress = printsProgress });
         return (engine, engine.Optimizer, loader, engine.Schedule);
     }
 
@@ -99,15 +100,18 @@ public static class DeepSpeed
     /// <param name="scheduler">As above.</param>
     /// <param name="scheduleFactory">As above.</param>
     /// <param name="printsProgress">As above.</param>
+    /// <param name="print">As above.</param>
     /// <returns>Engine, optimizer, no data loader, and schedule.</returns>
     public static (DeepSpeedEngine Engine, FlatOptimizer Optimizer, DataLoader<Tensor>? DataLoader, LearningRateSchedule? Schedule)
         Initialize(nn.Module model, DeepSpeedConfig config, ProcessGroup? group = null, Device? device = null,
             IReadOnlyList<ParameterGroupOptions>? modelParameters = null, optim.Optimizer? optimizer = null,
             Func<IEnumerable<TorchSharp.Modules.Parameter>, optim.Optimizer>? optimizerFactory = null,
             optim.lr_scheduler.LRScheduler? scheduler = null,
-            Func<FlatOptimizer, LearningRateSchedule>? scheduleFactory = null, bool printsProgress = true) =>
+            Func<FlatOptimizer, LearningRateSchedule>? scheduleFactory = null, bool printsProgress = true,
+            Action<string>? print = null) =>
         Initialize<Tensor>(model, config, null, group, device, modelParameters: modelParameters, optimizer: optimizer,
-            optimizerFactory: optimizerFactory, scheduler: scheduler, scheduleFactory: scheduleFactory, printsProgress: printsProgress);
+            optimizerFactory: optimizerFactory, scheduler: scheduler, scheduleFactory: scheduleFactory,
+            printsProgress: printsProgress, print: print);
 
     /// <summary>A data loader for a rank.</summary>
     internal static DataLoader<TBatch> Loader<TBatch>(ITrainingData<TBatch> data, BatchPlan batch, ProcessGroup group,

@@ -1,5 +1,6 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Config.Schedules;
+using DeepSpeedSharp.Engine.ActivationCheckpointing;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Observability;
@@ -60,9 +61,14 @@ public sealed partial class DeepSpeedEngine : IDisposable
             config.SparseGradients ? Embeddings.SlotsOf(module, _parameters) : new HashSet<int>());
         Optimizer = client.Optimizer(config, _parameters, device);
         (Schedule, _clientSchedule) = client.Schedule(config, Optimizer);
+        if (Schedule?.Warning is { } warning && group.Rank == 0)
+        {
+            output.Warn(warning);
+        }
+
         ApplySchedule();
         _scale = new GradientScale(config.GradientClipping, _precision.ChecksOverflow);
-        _lossScaler = ScalerOf(config.Fp16);
+        _lossScaler = LossScaler.Create(config.Fp16);
         _report = new StepReport(group, device);
         _observer = EngineObserver.Create(config, module, device, group.Rank, Batch, output, TimeProvider.System);
         if (config.DumpState && group.Rank == 0)
@@ -125,6 +131,25 @@ public sealed partial class DeepSpeedEngine : IDisposable
         }
     }
 
+    /// <summary>Calls the model.</summary>
+    /// <param name="inputs">What the model takes, one to three tensors; floating ones are cast to the model's type when
+    /// <c>fp16.auto_cast</c> is on.</param>
+    /// <returns>What the model returns, usually the loss; the caller disposes it.</returns>
+    /// <exception cref="InvalidOperationException">The model does not take so many tensors and return one.</exception>
+    public Tensor Forward(params Tensor[] inputs) => Forward(() =>
+    {
+        Tensor[] given = _config.Fp16 is { Enabled: true, AutoCast: true }
+            ? [.. inputs.Select(input => input.is_floating_point() ? input.to(float16) : input)] : inputs;
+        return (Module, given) switch
+        {
+            (nn.Module<Tensor, Tensor> model, [var x]) => model.call(x),
+            (nn.Module<Tensor, Tensor, Tensor> model, [var x, var y]) => model.call(x, y),
+            (nn.Module<Tensor, Tensor, Tensor, Tensor> model, [var x, var y, var z]) => model.call(x, y, z),
+            _ => throw new InvalidOperationException($"{Module.GetType().Name} does not take {inputs.Length} tensors and return one; "
+                + "call it yourself: engine.Forward(() => model.call(...))"),
+        };
+    });
+
     /// <summary>Computes gradients and adds them to those of this step. In the last micro batch of a step they are
     /// summed over ranks meanwhile.</summary>
     /// <param name="loss">Scalar that depends on the model's parameters; divided by the accumulation steps here, and
@@ -137,7 +162,15 @@ public sealed partial class DeepSpeedEngine : IDisposable
         _observer?.BeforeBackward();
         using (Tensor scaled = Scale(loss, scaleWrtGas))
         {
-            scaled.backward(retain_graph: retainGraph);
+            try
+            {
+                scaled.backward(retain_graph: retainGraph);
+            }
+            catch
+            {
+                ActivationCheckpoint.ThrowIfFailed(); // a block's own error says more than libtorch's
+                throw;
+            }
         }
 
         FinishReduction();
@@ -269,11 +302,6 @@ public sealed partial class DeepSpeedEngine : IDisposable
         };
         _observer?.Report(pending.Metrics);
     }
-
-    private static LossScaler ScalerOf(Fp16Config fp16) => !fp16.Enabled ? LossScaler.Static(1)
-        : fp16.LossScale > 0 ? LossScaler.Static(fp16.LossScale)
-        : LossScaler.Dynamic(Math.Pow(2, fp16.InitialScalePower), fp16.LossScaleWindow, fp16.Hysteresis,
-            fp16.ConsecutiveHysteresis, fp16.MinLossScale);
 
     private void ApplySchedule()
     {

@@ -63,9 +63,10 @@ public static partial class JobValidation
         }
     }
 
-    /// <summary>Checks a DeepSpeed config against the number of ranks of a job.</summary>
+    /// <summary>Checks a DeepSpeed config against the number of ranks of a job, and against what the engine can do.</summary>
+    /// <remarks>A value "auto" is no problem yet: the job's program may fill it from its arguments.</remarks>
     /// <param name="json">The config.</param>
-    /// <param name="path">Where it stands, for messages.</param>
+    /// <param name="path">Where it stands, for messages; empty when it is a document of its own.</param>
     /// <param name="spec">The job.</param>
     /// <param name="errors">Receives every problem.</param>
     public static void CheckConfig(string json, string path, DeepSpeedJobSpec spec, ConfigErrors errors)

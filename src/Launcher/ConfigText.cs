@@ -1,4 +1,3 @@
-using System.Globalization;
 using DeepSpeedSharp.Config;
 
 namespace DeepSpeedSharp.Launcher;
@@ -14,20 +13,43 @@ internal static class ConfigText
     public static void Write(ConfigReport report, string file, int worldSize, TextWriter writer)
     {
         string ranks = Ranks(worldSize);
-        if (report is { Config: { } config, Batch: { } batch })
+        if (report is not { Config: { } config, Batch: { } batch })
         {
-            writer.WriteLine($"{file} is valid for {ranks}");
-            foreach (string line in AlignedRows.Format(Rows(config, batch)))
-            {
-                writer.WriteLine(line);
-            }
-
+            int count = report.Errors.Count;
+            writer.WriteLine($"{file} has {(count == 1 ? "a problem" : $"{count} problems")}, checked for {ranks}:");
+            Write(report.Errors, writer);
             return;
         }
 
-        int count = report.Errors.Count;
-        writer.WriteLine($"{file} has {(count == 1 ? "a problem" : $"{count} problems")}, checked for {ranks}:");
-        foreach (ConfigError error in report.Errors)
+        writer.WriteLine($"{file} is valid for {ranks}");
+        foreach (string line in AlignedRows.Format(ConfigRows.Of(config, batch)))
+        {
+            writer.WriteLine(line);
+        }
+
+        if (config.UnresolvedAuto.Count > 0)
+        {
+            writer.WriteLine("\"auto\" is for the trainer's arguments to fill; until then these show their defaults:");
+            foreach (string path in config.UnresolvedAuto)
+            {
+                writer.WriteLine($"  {path}");
+            }
+        }
+
+        if (report.Unsupported.Count > 0)
+        {
+            writer.WriteLine("the engine of this release cannot train with it, because of:");
+            Write(report.Unsupported, writer);
+        }
+    }
+
+    /// <summary>The batch sizes in one line.</summary>
+    public static string Describe(BatchPlan batch) => FormattableString.Invariant(
+        $"train batch {batch.TrainBatchSize} = micro batch {batch.MicroBatchSize} x accumulation {batch.GradientAccumulationSteps} x {Ranks(batch.WorldSize)}");
+
+    private static void Write(IEnumerable<ConfigError> errors, TextWriter writer)
+    {
+        foreach (ConfigError error in errors)
         {
             writer.WriteLine($"  {error.Path}");
             writer.WriteLine($"    {error.Problem}");
@@ -35,56 +57,5 @@ internal static class ConfigText
         }
     }
 
-    /// <summary>The batch sizes in one line.</summary>
-    public static string Describe(BatchPlan batch) =>
-        Text($"train batch {batch.TrainBatchSize} = micro batch {batch.MicroBatchSize} x ")
-        + Text($"accumulation {batch.GradientAccumulationSteps} x {Ranks(batch.WorldSize)}");
-
     private static string Ranks(int worldSize) => worldSize == 1 ? "1 rank" : $"{worldSize} ranks";
-
-    private static IEnumerable<(string, string?)> Rows(DeepSpeedConfig config, BatchPlan batch)
-    {
-        yield return ("batch", Describe(batch));
-        yield return ("optimizer", Describe(config.Optimizer));
-        yield return ("schedule", Describe(config.Scheduler, config.Optimizer));
-        yield return ("clipping", config.GradientClipping == 0
-            ? "off" : Text($"global gradient norm at most {config.GradientClipping}"));
-        yield return ("zero", Text($"stage {config.Zero.Stage}, buckets of {config.Zero.ReduceBucketSize} elements"));
-        yield return ("precision", "fp32");
-        yield return ("progress", config.StepsPerPrint is { } steps
-            ? steps == 1 ? "every step" : Text($"every {steps} steps") : "about every two seconds");
-    }
-
-    private static string Describe(OptimizerConfig? optimizer)
-    {
-        if (optimizer is null)
-        {
-            return "none in the config; the program brings its own";
-        }
-
-        AdamParams p = (AdamParams)optimizer.Params;
-        string decay = p.WeightDecay == 0 ? "" : p.AdamWMode ? " (decoupled)" : " (L2)";
-        return Text($"{optimizer.Type}: lr {Scientific(p.LearningRate)}, betas {p.Betas[0]} and {p.Betas[1]}, ")
-            + Text($"eps {Scientific(p.Epsilon)}, ")
-            + Text($"weight decay {p.WeightDecay}{decay}{(p.BiasCorrection ? "" : ", no bias correction")}");
-    }
-
-    private static string Describe(ScheduleConfig? schedule, OptimizerConfig? optimizer)
-    {
-        if (schedule is null)
-        {
-            return "constant learning rate";
-        }
-
-        WarmupParams p = (WarmupParams)schedule.Params;
-        string top = (p.MaxLearningRate?[0] ?? optimizer?.Params.LearningRate) is { } rate
-            ? Scientific(rate) : "the optimizer's rate";
-        return Text($"{schedule.Type}: {Scientific(p.MinLearningRate[0])} to {top} in {p.Steps} steps, {p.Type}");
-    }
-
-    // 1e-8 as in the config, not .NET's 1E-08.
-    private static string Scientific(double value) => Text($"{value}")
-        .Replace("E-0", "e-", StringComparison.Ordinal).Replace("E", "e", StringComparison.Ordinal);
-
-    private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }

@@ -105,7 +105,9 @@ internal sealed record LocalJob(
                 $"put the DeepSpeed JSON config at {RunFolder.Show(path)}")]);
         }
 
-        ConfigReport report = ConfigReport.For(text, spec.WorldSize());
-        return report.IsValid ? text : throw new ConfigException(RunFolder.Show(path), report.Errors);
+        var errors = new ConfigErrors();
+        JobValidation.CheckConfig(text, "", spec, errors);
+        errors.ThrowIfAny(RunFolder.Show(path));
+        return text;
     }
 }

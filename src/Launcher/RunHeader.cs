@@ -24,7 +24,7 @@ internal static class RunHeader
         }
 
         string config = job.Config is not { } text ? "none; the program brings its own"
-            : $"{RunFolder.Show(job.ConfigFile(attempt))}: {ConfigText.Describe(ConfigReport.For(text, ranks).Batch!)}";
+            : $"{RunFolder.Show(job.ConfigFile(attempt))}: {Batch(ConfigReport.ForJob(text, ranks))}";
         foreach (string line in AlignedRows.Format(
         [
             ("config", config),
@@ -35,6 +35,9 @@ internal static class RunHeader
             console.Detail(line);
         }
     }
+
+    private static string Batch(ConfigReport report) =>
+        report.Batch is { } batch ? ConfigText.Describe(batch) : "the program's arguments give the batch sizes";
 
     private static string Count(int count, string thing) => count == 1 ? $"1 {thing}" : $"{count} {thing}s";
 }

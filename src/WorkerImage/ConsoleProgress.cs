@@ -13,7 +13,7 @@ internal sealed class ConsoleProgress(long totalSteps, int? stepsPerPrint, TextW
     private bool _lineIsOpen;
 
     /// <summary>Shows a step, unless the last one was shown a moment ago.</summary>
-    public void Report(StepMetrics metrics, double tokensPerSecond, TimeSpan timeLeft)
+    public void Report(StepMetrics metrics, double tokensPerSecond, double? utilization, TimeSpan timeLeft)
     {
         bool isLast = metrics.Step == totalSteps;
         bool isDue = stepsPerPrint is { } every && !isTerminal
@@ -27,7 +27,9 @@ internal sealed class ConsoleProgress(long totalSteps, int? stepsPerPrint, TextW
         _lastShown = clock.GetTimestamp();
         string line = string.Create(CultureInfo.InvariantCulture,
             $"step {metrics.Step}/{totalSteps}  loss {metrics.Loss:0.0000}  lr {metrics.LearningRate:0.00e+0}  "
-            + $"grad norm {metrics.GradientNorm:0.00}  {tokensPerSecond:#,0} tokens/s  {Show(timeLeft)} left");
+            + $"{Gradients(metrics)}  {tokensPerSecond:#,0} tokens/s  ")
+            + (utilization is { } mfu ? string.Create(CultureInfo.InvariantCulture, $"mfu {100 * mfu:0.0} %  ") : "")
+            + $"{Show(timeLeft)} left";
         if (isTerminal)
         {
             output.Write($"\r{line}\u001b[K"); // to the end of the line
@@ -50,6 +52,10 @@ internal sealed class ConsoleProgress(long totalSteps, int? stepsPerPrint, TextW
 
         output.WriteLine(text);
     }
+
+    private static string Gradients(StepMetrics metrics) => metrics.Overflow
+        ? string.Create(CultureInfo.InvariantCulture, $"overflow: skipped, loss scale now {metrics.LossScale:G9}")
+        : string.Create(CultureInfo.InvariantCulture, $"grad norm {metrics.GradientNorm ?? double.NaN:0.00}");
 
     internal static string Show(TimeSpan time) => time switch
     {

@@ -12,8 +12,8 @@ namespace DeepSpeedSharp.Worker;
 internal sealed class MetricsEndpoint : IDisposable
 {
     private readonly CollectorRegistry _registry = Metrics.NewCustomRegistry();
-    private readonly Gauge _step, _loss, _learningRate, _gradientNorm, _checkpointTime;
-    private readonly Counter _samples, _tokens;
+    private readonly Gauge _step, _loss, _learningRate, _gradientNorm, _lossScale, _utilization, _checkpointTime;
+    private readonly Counter _samples, _tokens, _overflows;
     private readonly Histogram _stepSeconds, _checkpointSeconds;
     private WebApplication? _server;
 
@@ -24,6 +24,12 @@ internal sealed class MetricsEndpoint : IDisposable
         _loss = factory.CreateGauge("deepspeed_train_loss", "Mean loss over ranks of the last step.");
         _learningRate = factory.CreateGauge("deepspeed_learning_rate", "Learning rate after the last step.");
         _gradientNorm = factory.CreateGauge("deepspeed_grad_norm", "Global L2 norm of the gradients before clipping.");
+        // Absent, not 0, in runs that have none.
+        var absent = new GaugeConfiguration { SuppressInitialValue = true };
+        _lossScale = factory.CreateGauge("deepspeed_loss_scale", "Loss scale of fp16 training after the last step.", absent);
+        _utilization = factory.CreateGauge("deepspeed_model_flops_utilization_ratio",
+            "Model flops of the last step as a share of the GPUs' peak (MFU).", absent);
+        _overflows = factory.CreateCounter("deepspeed_overflow_steps_total", "Steps skipped by this process because a gradient overflowed.");
         _samples = factory.CreateCounter("deepspeed_samples_total", "Samples trained over all ranks by this process.");
         _tokens = factory.CreateCounter("deepspeed_tokens_total", "Tokens trained over all ranks by this process.");
         _stepSeconds = factory.CreateHistogram("deepspeed_step_duration_seconds", "Duration of an optimizer step.",
@@ -73,12 +79,27 @@ internal sealed class MetricsEndpoint : IDisposable
         }
     }
 
-    public void Report(StepMetrics metrics, int samples, long tokens, double seconds)
+    public void Report(StepMetrics metrics, int samples, long tokens, double seconds, double? utilization)
     {
         _step.Set(metrics.Step);
         _loss.Set(metrics.Loss);
         _learningRate.Set(metrics.LearningRate);
-        _gradientNorm.Set(metrics.GradientNorm);
+        if (metrics.GradientNorm is { } norm)
+        {
+            _gradientNorm.Set(norm);
+        }
+
+        if (metrics.LossScale is { } scale)
+        {
+            _lossScale.Set(scale);
+        }
+
+        if (utilization is { } mfu)
+        {
+            _utilization.Set(mfu);
+        }
+
+        _overflows.Inc(metrics.Overflow ? 1 : 0);
         _samples.Inc(samples);
         _tokens.Inc(tokens);
         _stepSeconds.Observe(seconds);

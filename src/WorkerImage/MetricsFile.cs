@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using DeepSpeedSharp.Engine;
 
 namespace DeepSpeedSharp.Worker;
@@ -39,19 +40,11 @@ internal sealed class MetricsFile : IDisposable
     }
 
     /// <summary>Appends a line. A disk that is full costs metrics, not the training.</summary>
-    public void Write(StepMetrics metrics, double tokensPerSecond, double stepSeconds)
+    public void Write(StepMetrics metrics, double tokensPerSecond, double stepSeconds, double? utilization)
     {
         try
         {
-            _writer.WriteLine(JsonSerializer.Serialize(new
-            {
-                step = metrics.Step,
-                loss = Finite(metrics.Loss),
-                lr = metrics.LearningRate,
-                grad_norm = Finite(metrics.GradientNorm),
-                tokens_per_second = tokensPerSecond,
-                step_seconds = stepSeconds,
-            }));
+            _writer.WriteLine(Line(metrics, tokensPerSecond, stepSeconds, utilization).ToJsonString());
         }
         catch (IOException e) when (!_hasFailed)
         {
@@ -65,6 +58,32 @@ internal sealed class MetricsFile : IDisposable
     }
 
     public void Dispose() => _writer.Dispose();
+
+    private static JsonObject Line(StepMetrics metrics, double tokensPerSecond, double stepSeconds, double? utilization)
+    {
+        var line = new JsonObject
+        {
+            ["step"] = metrics.Step,
+            ["loss"] = Finite(metrics.Loss),
+            ["lr"] = metrics.LearningRate,
+            ["grad_norm"] = metrics.GradientNorm is { } norm ? Finite(norm) : null,
+            ["tokens_per_second"] = tokensPerSecond,
+            ["step_seconds"] = stepSeconds,
+        };
+        if (metrics.LossScale is { } scale)
+        {
+            line["loss_scale"] = scale;
+            line["overflow"] = metrics.Overflow;
+            line["skipped_steps"] = metrics.SkippedSteps;
+        }
+
+        if (utilization is { } mfu)
+        {
+            line["mfu"] = Math.Round(mfu, 4);
+        }
+
+        return line;
+    }
 
     // A process killed in the middle of a line leaves half of one; it goes too.
     private static long StepOf(string line)

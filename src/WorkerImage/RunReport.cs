@@ -14,15 +14,20 @@ internal sealed class RunReport : IDisposable
     private readonly MetricsFile? _file;
     private readonly MetricsEndpoint? _endpoint;
     private readonly long _tokensPerStep;
+    private readonly Workload _work;
+    private readonly double? _peakFlops; // of all ranks
     private readonly string? _metricsPath;
     private long _stepStart;
     private double _secondsPerStep;
 
     public RunReport(TrainOptions options, DeepSpeedConfig config, WorkerEnvironment environment, DeepSpeedEngine engine,
-        int sequenceLength, TimeProvider clock)
+        Workload work, TimeProvider clock)
     {
         (_options, _environment, _engine, _clock) = (options, environment, engine, clock);
-        _tokensPerStep = (long)engine.Batch.TrainBatchSize * sequenceLength;
+        _tokensPerStep = (long)engine.Batch.TrainBatchSize * work.SequenceLength;
+        _work = work;
+        bool is16Bit = config.Bf16.Enabled || config.Fp16.Enabled;
+        _peakFlops = (options.PeakTflops * 1e12 ?? PeakFlops.OfThisMachine(engine.Device.type == TorchSharp.DeviceType.CUDA, is16Bit)) * engine.Batch.WorldSize;
         _stepStart = clock.GetTimestamp();
         if (environment.Rank == 0)
         {
@@ -45,10 +50,11 @@ internal sealed class RunReport : IDisposable
     /// <summary>Whether this process has trained a step.</summary>
     public bool HasTrained { get; private set; }
 
-    public void Begin(string what, string? resumedFrom)
+    public void Begin(string what, EngineReport with, string? resumedFrom)
     {
         BatchPlan batch = _engine.Batch;
         _console?.Say(what);
+        _console?.Say(with.ToString());
         _console?.Say($"batch {batch.TrainBatchSize} = {batch.MicroBatchSize} (micro batch) x "
             + $"{batch.GradientAccumulationSteps} (accumulation) x {batch.WorldSize} (ranks)");
         _console?.Say(resumedFrom is null
@@ -57,19 +63,22 @@ internal sealed class RunReport : IDisposable
         Publish(new RunProgress { Step = _engine.GlobalSteps, LastCheckpointStep = resumedFrom is null ? null : _engine.GlobalSteps });
     }
 
+    /// <summary>Starts the clock; from then on it runs from one step's end to the next.</summary>
     public void BeginStep() => _stepStart = _clock.GetTimestamp();
 
     public void EndStep(StepMetrics metrics)
     {
         double seconds = _clock.GetElapsedTime(_stepStart).TotalSeconds;
+        BeginStep();
         // A moving mean over about ten steps, so that the time left does not jump.
         _secondsPerStep = _secondsPerStep == 0 ? seconds : 0.9 * _secondsPerStep + 0.1 * seconds;
         double tokensPerSecond = _tokensPerStep / Math.Max(1e-9, _secondsPerStep);
         TimeSpan left = TimeSpan.FromSeconds(Math.Min(1e9, (_options.MaxSteps - metrics.Step) * _secondsPerStep));
         HasTrained = true;
-        _console?.Report(metrics, tokensPerSecond, left);
-        _file?.Write(metrics, _tokensPerStep / Math.Max(1e-9, seconds), seconds);
-        _endpoint?.Report(metrics, _engine.Batch.TrainBatchSize, _tokensPerStep, seconds);
+        double tokensPerSecondNow = _tokensPerStep / Math.Max(1e-9, seconds);
+        _console?.Report(metrics, tokensPerSecond, Utilization(tokensPerSecond), left);
+        _file?.Write(metrics, tokensPerSecondNow, seconds, Utilization(tokensPerSecondNow));
+        _endpoint?.Report(metrics, _engine.Batch.TrainBatchSize, _tokensPerStep, seconds, Utilization(tokensPerSecondNow));
         Publish(Progress with
         {
             Step = metrics.Step,
@@ -79,6 +88,9 @@ internal sealed class RunReport : IDisposable
             EtaSeconds = Math.Round(left.TotalSeconds, 1),
         });
     }
+
+    /// <summary>Shows lines of the engine, on rank 0.</summary>
+    public void Say(string text) => _console?.Say(text);
 
     public void Saved(string path, TimeSpan took)
     {
@@ -102,6 +114,8 @@ internal sealed class RunReport : IDisposable
         _file?.Dispose();
         _endpoint?.Dispose();
     }
+
+    private double? Utilization(double tokensPerSecond) => tokensPerSecond * _work.FlopsPerToken / _peakFlops;
 
     private void Publish(RunProgress progress)
     {

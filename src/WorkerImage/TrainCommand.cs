@@ -30,13 +30,18 @@ internal static class TrainCommand
         var metrics = new Option<string?>("--metrics-file", "--metrics_file") { HelpName = "FILE", Description = "One JSON object per step (default: metrics.jsonl in the folder of checkpoints)" };
         Option<int?> port = Positive("--metrics-port", "--metrics_port", null, "Port of /metrics, /progress and /healthz (default: DSJ_METRICS_PORT; without either, none)");
 
+        var peak = new Option<double?>("--peak-tflops", "--peak_tflops") { HelpName = "N", Description = "Peak TFLOPS of one rank's device in the precision of training, for model flops utilization (default: that of known GPUs in bf16 and fp16)" };
+        peak.Validators.Add(r => { if (r.GetValueOrDefault<double?>() is { } value && !(value > 0 && double.IsFinite(value))) { r.AddError("--peak-tflops must be above 0"); } });
+
         port.Validators.Add(r => { if (r.GetValueOrDefault<int?>() > 65535) { r.AddError("--metrics-port must be at most 65535"); } });
 
         var command = new Command("train", "Trains a causal language model (GPT-2) over all ranks of the environment.")
         {
             model, data, format, config, length, steps, shuffle, seed, vocab, layers, heads, embedding, dropout, checkpoints,
-            saveSteps, limit, metrics, port,
+            saveSteps, limit, metrics, port, peak,
         };
+        var trainer = new TrainerOptions();
+        trainer.AddTo(command);
         command.Validators.Add(r =>
         {
             if (r.GetValue(config) is null && Variable("DSJ_CONFIG") is null)
@@ -50,6 +55,7 @@ internal static class TrainCommand
             Data = r.GetValue(data)!,
             DataFormat = r.GetValue(format),
             ConfigPath = r.GetValue(config) ?? Variable("DSJ_CONFIG")!,
+            Arguments = trainer.Read(r, r.GetValue(steps)),
             SequenceLength = r.GetValue(length),
             MaxSteps = r.GetValue(steps),
             Shuffle = r.GetValue(shuffle),
@@ -64,6 +70,7 @@ internal static class TrainCommand
             SaveTotalLimit = r.GetValue(limit),
             MetricsFile = r.GetValue(metrics),
             MetricsPort = r.GetValue(port) ?? (int.TryParse(Variable("DSJ_METRICS_PORT"), out int p) ? p : null),
+            PeakTflops = r.GetValue(peak),
             MetricsPath = Variable("DSJ_METRICS_PATH") ?? "/metrics",
         }));
         return command;

@@ -1,3 +1,5 @@
+using DeepSpeedSharp.Config;
+
 namespace DeepSpeedSharp.Worker;
 
 /// <summary>What <c>deepspeed-worker train</c> was asked to do.</summary>
@@ -7,6 +9,7 @@ internal sealed record TrainOptions
     public required string Data { get; init; }
     public string? DataFormat { get; init; }
     public required string ConfigPath { get; init; }
+    public TrainerArguments Arguments { get; init; } = new();
     public int? SequenceLength { get; init; }
     public long MaxSteps { get; init; }
     public bool Shuffle { get; init; }
@@ -21,5 +24,6 @@ internal sealed record TrainOptions
     public int? SaveTotalLimit { get; init; }
     public string? MetricsFile { get; init; }
     public int? MetricsPort { get; init; }
+    public double? PeakTflops { get; init; }
     public string MetricsPath { get; init; } = "/metrics";
 }

@@ -28,12 +28,17 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         StopSignals.Handle(Stop);
 
         // Everything that can be wrong on this rank alone is found before the others are asked to wait for it.
-        DeepSpeedConfig config = DeepSpeedConfig.Load(options.ConfigPath);
-        _ = BatchPlan.Resolve(config.Batch, environment.WorldSize);
+        Gpt2Source source = Gpt2Source.From(options);
+        DeepSpeedConfig config = DeepSpeedConfig.Load(options.ConfigPath, options.Arguments with
+        {
+            HiddenSize = source.Config.Embedding,
+            WorldSize = environment.WorldSize,
+        });
+        EngineLimits.ThrowIfAny(config, options.ConfigPath);
+        BatchPlan batch = BatchPlan.Resolve(config.Batch, environment.WorldSize);
         TorchRuntime.Load();
         Device device = cuda.is_available() && environment.LocalRank < cuda.device_count()
             ? new Device(DeviceType.CUDA, environment.LocalRank!.Value) : CPU;
-        Gpt2Source source = Gpt2Source.From(options);
         int length = options.SequenceLength ?? Math.Min(source.Config.Positions, 1024);
         if (length > source.Config.Positions)
         {
@@ -49,16 +54,20 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         manual_seed(options.Seed);
         var model = new Gpt2Model(shape);
         source.LoadWeights(model);
+        Action<string> print = Console.WriteLine;
         (DeepSpeedEngine engine, _, DataLoader<TokenBatch>? loader, _) = DeepSpeed.Initialize(
-            model, config, data, group, device, options.Shuffle ? options.Seed : null);
+            model, config, data, group, device, printsProgress: false, print: text => print(text),
+            sampler: new ContinuousSampler(data.Count, batch.MicroBatchSize, group.Rank, group.WorldSize, options.Shuffle ? options.Seed : null));
         using (_engine = engine)
         {
             Seed(options.Seed + environment.Rank!.Value, device); // dropout differs between ranks
             model.train();
             string? resumed = Resume(engine);
-            using var report = new RunReport(options, config, environment, engine, length, _clock);
-            report.Begin($"{source.Description}, {engine.ParameterCount:#,0} parameters on {Describe(device)}, "
-                + $"{data.Count:#,0} samples of {length} tokens", resumed);
+            using var report = new RunReport(options, config, environment, engine,
+                new Workload(length, shape.FlopsPerToken(length)), _clock);
+            print = report.Say; // the engine's lines, between those of the progress
+            report.Begin($"{source.Description}, {engine.ParameterCount:#,0} parameters, "
+                + $"{data.Count:#,0} samples of {length} tokens", EngineReport.For(engine), resumed);
             return Train(engine, model, loader!, report);
         }
     }
@@ -71,38 +80,67 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         }
 
         long savedStep = engine.GlobalSteps;
-        while (engine.GlobalSteps < options.MaxSteps)
+        StepResult? unread = null;
+        bool stops = false;
+        report.BeginStep();
+        while (engine.GlobalSteps < options.MaxSteps && !stops)
         {
-            report.BeginStep();
-            StepMetrics? step = null;
-            while (step is null)
+            StepResult step = TakeStep(engine, model, loader);
+            stops = Read(ref unread, report);
+            unread = step;
+            bool isDue = options.SaveSteps > 0 && step.Step % options.SaveSteps == 0;
+            if (step.IsReady || stops || isDue || step.Step >= options.MaxSteps)
             {
-                using TokenBatch batch = loader.Next();
-                using Tensor loss = engine.Forward(() => model.call(batch.Inputs, batch.Targets));
-                engine.Backward(loss);
-                step = engine.Step();
+                stops |= Read(ref unread, report);
             }
 
-            report.EndStep(step);
-            bool isDue = options.SaveSteps > 0 && step.Step % options.SaveSteps == 0;
-            if (isDue || step.StopRequested || step.Step >= options.MaxSteps)
+            if (isDue || stops || step.Step >= options.MaxSteps)
             {
                 Save(report);
                 savedStep = step.Step;
+                report.BeginStep();
             }
+        }
 
-            if (step.StopRequested && step.Step < options.MaxSteps)
-            {
-                report.End($"stopped at step {step.Step} of {options.MaxSteps}", savedStep);
-                LastWord("terminated", retryable: true, $"stopped at step {step.Step}", report);
-                return ExitCodes.Terminated;
-            }
+        if (stops && engine.GlobalSteps < options.MaxSteps)
+        {
+            report.End($"stopped at step {engine.GlobalSteps} of {options.MaxSteps}", savedStep);
+            LastWord("terminated", retryable: true, $"stopped at step {engine.GlobalSteps}", report);
+            return ExitCodes.Terminated;
         }
 
         report.End(!report.HasTrained
             ? $"nothing to train: step {savedStep} of {options.MaxSteps} was reached before" : "done", savedStep);
         LastWord("done", retryable: false, "training is done", report);
         return ExitCodes.Done;
+    }
+
+    private static StepResult TakeStep(DeepSpeedEngine engine, Gpt2Model model, DataLoader<TokenBatch> loader)
+    {
+        StepResult? step = null;
+        while (step is null)
+        {
+            using TokenBatch batch = loader.Next();
+            using Tensor loss = engine.Forward(() => model.call(batch.Inputs, batch.Targets));
+            engine.Backward(loss);
+            step = engine.Step();
+        }
+
+        return step;
+    }
+
+    // A GPU is asked for the numbers of a step while it works on the next one, so it never waits for us.
+    private static bool Read(ref StepResult? unread, RunReport report)
+    {
+        if (unread is null)
+        {
+            return false;
+        }
+
+        StepMetrics metrics = unread.Metrics;
+        unread = null;
+        report.EndStep(metrics);
+        return metrics.StopRequested;
     }
 
     // One word a node is enough, and the first rank's has the progress.
@@ -188,6 +226,4 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             cuda.manual_seed_all(seed);
         }
     }
-
-    private static string Describe(Device device) => $"{device} with {TorchRuntime.Description}";
 }

@@ -42,12 +42,12 @@ public sealed class ConfigReportTests
     [Fact]
     public void ToJson_Invalid_ListsPathProblemAndFix()
     {
-        JsonElement report = JsonDocument.Parse(ConfigReport.For("""{ "train_batch_size": 9, "wandb": {} }""", 2).ToJson()).RootElement;
+        JsonElement report = JsonDocument.Parse(ConfigReport.For("""{ "train_batch_size": 9, "wandb": { "enabled": true } }""", 2).ToJson()).RootElement;
 
         Assert.False(report.GetProperty("ok").GetBoolean());
         Assert.Equal(
         [
-            ("wandb", "this setting is not supported yet", "remove it"),
+            ("wandb.enabled", "Weights & Biases is not supported", "use \"csv_monitor\" or \"tensorboard\""),
             ("train_batch_size", "9 is not a multiple of 2 (ranks) = 2", "use 8 or 10, or another number of ranks"),
         ], report.GetProperty("errors").EnumerateArray().Select(e => (e.GetProperty("path").GetString()!,
             e.GetProperty("problem").GetString()!, e.GetProperty("fix").GetString()!)));

@@ -22,7 +22,8 @@ public sealed class EngineTraceTests
         {
             foreach ((JsonElement expected, Dictionary<string, object> row) in c.GetProperty("rows").EnumerateArray().Zip(rows))
             {
-                foreach (JsonProperty property in expected.EnumerateObject())
+                // A skipped step has used no learning rate: null in the file.
+                foreach (JsonProperty property in expected.EnumerateObject().Where(p => p.Value.ValueKind != JsonValueKind.Null))
                 {
                     object actual = row[property.Name];
                     string what = $"call {row["step_call"]}, {property.Name}";

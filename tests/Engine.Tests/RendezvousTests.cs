@@ -49,6 +49,18 @@ public sealed class RendezvousTests
     }
 
     [Fact]
+    public async Task Join_PortOfRankZeroIsTaken_SaysSo()
+    {
+        int port = FreePort();
+        using var other = new TcpListener(IPAddress.Loopback, port);
+        other.Start();
+
+        var error = await Assert.ThrowsAsync<PeerLostException>(() => SumAsync(Place(0, 2, port), Short));
+
+        Assert.Contains($"another program held port {port} of rank 0 for 2 s", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Join_RankOfAnEarlierAttempt_IsTurnedAwayAndTheRightOneIsTaken()
     {
         int port = FreePort();
@@ -138,10 +150,22 @@ public sealed class RendezvousTests
         return values.sum().ToSingle();
     });
 
+    // Below the ports that the kernel gives to whoever asks for any: nobody takes it before the test does.
     private static int FreePort()
     {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
+        while (true)
+        {
+            int port = Random.Shared.Next(23_000, 29_000);
+            try
+            {
+                using var probe = new TcpListener(IPAddress.Loopback, port);
+                probe.Start();
+                return port;
+            }
+            catch (SocketException)
+            {
+                // Taken: try another.
+            }
+        }
     }
 }

@@ -45,7 +45,7 @@ public sealed class CommandLineTests
               optimizer  AdamW: lr 0.0003, betas 0.9 and 0.999, eps 1e-8, weight decay 0.01 (decoupled)
               schedule   WarmupLR: 0 to 0.0003 in 100 steps, linear
               clipping   global gradient norm at most 1
-              zero       stage 0, buckets of 500000000 elements
+              zero       stage 0, buckets of 500,000,000 elements
               precision  fp32
               progress   every 10 steps
 
@@ -71,6 +71,44 @@ public sealed class CommandLineTests
                 -> use 16 or 32, or another number of ranks
 
             """, text, ignoreLineEndingDifferences: true);
+    }
+
+    [Fact]
+    public async Task ConfigCheck_BeyondTheEngine_IsValidAndSaysWhatStopsTraining()
+    {
+        using var folder = new JobFolder();
+        folder.Write("a.json", """
+            {
+              "train_micro_batch_size_per_gpu": 4, "gradient_clipping": 0, "vocabulary_size": 50257,
+              "optimizer": { "type": "Adam", "params": { "lr": "auto", "adam_w_mode": false, "weight_decay": 0.1 } },
+              "zero_optimization": { "stage": 3, "offload_optimizer": { "device": "cpu" } }
+            }
+            """);
+
+        (int exitCode, string text) = await CheckAsync(folder, "a.json", 1);
+
+        Assert.Equal(0, exitCode);
+        Assert.Equal("""
+            a.json is valid for 1 rank
+              batch      train batch 4 = micro batch 4 x accumulation 1 x 1 rank
+              optimizer  Adam: lr 0.001, betas 0.9 and 0.999, eps 1e-8, weight decay 0.1 (L2)
+              schedule   constant learning rate
+              clipping   off
+              zero       stage 3, buckets of 500,000,000 elements, reduced while backward runs, optimizer in host memory
+              precision  fp32
+              progress   about every two seconds
+              hint       a vocabulary of 50257 is slow on GPUs; 50264 is the next multiple of 8
+            "auto" is for the trainer's arguments to fill; until then these show their defaults:
+              optimizer.params.lr
+            the engine of this release cannot train with it, because of:
+              zero_optimization.stage
+                ZeRO stage 3 is not supported yet
+                -> use 0
+              zero_optimization.offload_optimizer
+                offload of the optimizer is not supported yet
+                -> remove it
+
+            """, text);
     }
 
     [Fact]

@@ -39,7 +39,8 @@ internal sealed class LauncherProcess : IDisposable
         // The program as users have it, beside its own files: artifacts/bin/Launcher/{configuration}/.
         string own = Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory);
         string program = Path.GetFullPath(Path.Combine(own, "..", "..", "Launcher", Path.GetFileName(own), "deepspeed"));
-        var start = new ProcessStartInfo(program, args)
+        // A shell without job control starts programs in the background with Ctrl-C ignored, which is inherited.
+        var start = new ProcessStartInfo("env", ["--default-signal=INT,QUIT", program, .. args])
         {
             WorkingDirectory = folder,
             RedirectStandardOutput = true,

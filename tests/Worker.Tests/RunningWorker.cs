@@ -104,11 +104,23 @@ internal sealed class RunningWorker : IDisposable
         _process.Dispose();
     }
 
+    // Below the ports that the kernel gives to whoever asks for any: nobody takes it before the test does.
     public static int FreePort()
     {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
+        while (true)
+        {
+            int port = Random.Shared.Next(23_000, 29_000);
+            try
+            {
+                using var probe = new TcpListener(IPAddress.Loopback, port);
+                probe.Start();
+                return port;
+            }
+            catch (SocketException)
+            {
+                // Taken: try another.
+            }
+        }
     }
 
     private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);

@@ -83,7 +83,7 @@ public sealed class WorkerProcessTests : IDisposable
     public async Task Endpoints_WhileTraining_ServeMetricsProgressAndHealth()
     {
         int port = RunningWorker.FreePort();
-        using RunningWorker worker = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 1000000 --metrics-port {port} --checkpoint-dir {Checkpoints} --save-steps 5", ("DSJ_ATTEMPT", "3"), ("DSJ_METRICS_PATH", "/own/metrics"));
+        using RunningWorker worker = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 1000000 --metrics-port {port} --checkpoint-dir {Checkpoints} --save-steps 5 --peak-tflops 0.5", ("DSJ_ATTEMPT", "3"), ("DSJ_METRICS_PATH", "/own/metrics"));
         Poll.Until(() => worker.Output.Contains("saved ", StringComparison.Ordinal), "the first checkpoint", () => worker.Output);
         using var client = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
 
@@ -94,6 +94,10 @@ public sealed class WorkerProcessTests : IDisposable
         Assert.Matches(@"(?m)^deepspeed_step \d+$", metrics);
         Assert.Matches(@"(?m)^deepspeed_train_loss \d", metrics);
         Assert.Matches(@"(?m)^deepspeed_tokens_total \d", metrics);
+        Assert.Matches(@"(?m)^deepspeed_samples_total \d", metrics);
+        Assert.Matches(@"(?m)^deepspeed_overflow_steps_total 0$", metrics);
+        Assert.Matches(@"(?m)^deepspeed_model_flops_utilization_ratio 0\.\d", metrics);
+        Assert.DoesNotMatch(@"(?m)^deepspeed_loss_scale ", metrics); // in fp16 alone
         Assert.True(progress.GetProperty("step").GetInt64() > 0);
         Assert.Equal(1_000_000, progress.GetProperty("totalSteps").GetInt64());
         Assert.True(progress.GetProperty("lastCheckpointStep").GetInt64() >= 5);
@@ -184,13 +188,50 @@ public sealed class WorkerProcessTests : IDisposable
     [Fact]
     public void Train_SeveralProblemsInTheConfig_AreListedTogether()
     {
-        File.WriteAllText(_config, """{"train_micro_batch_size_per_gpu": 0, "optimiser": {}, "bf16": {"enabled": true}, "gradient_clipping": -1}""");
+        File.WriteAllText(_config, """{"train_micro_batch_size_per_gpu": 0, "optimiser": {}, "bf16": {"enabled": 1}, "gradient_clipping": -1}""");
 
         using RunningWorker worker = RunningWorker.Start($"{Tiny} --max-steps 1");
 
         Assert.Equal(78, worker.Wait());
         Assert.All(["train_micro_batch_size_per_gpu", "did you mean \"optimizer\"?", "bf16.enabled", "gradient_clipping"],
             part => Assert.Contains(part, worker.Output, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Train_AutoInTheConfig_IsFilledFromTheOptionsAndTheModel()
+    {
+        File.WriteAllText(_config, """
+            {
+              "train_batch_size": "auto", "train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto",
+              "gradient_clipping": "auto",
+              "optimizer": { "type": "AdamW", "params": { "lr": "auto", "betas": "auto", "weight_decay": "auto" } },
+              "scheduler": { "type": "WarmupLR", "params": { "warmup_max_lr": "auto", "warmup_num_steps": "auto" } },
+              "bf16": { "enabled": "auto" }, "zero_optimization": { "stage": 0, "reduce_bucket_size": "auto" }
+            }
+            """);
+        string metrics = Path.Combine(_folder, "m.jsonl");
+
+        using RunningWorker worker = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 4 --metrics-file {metrics} "
+            + "--per-device-train-batch-size 3 --gradient_accumulation_steps 2 --learning-rate 2e-3 --warmup-steps 2 --max-grad-norm 0.5");
+
+        Assert.Equal(0, worker.Wait());
+        Assert.Contains("batch 6 = 3 (micro batch) x 2 (accumulation) x 1 (ranks)", worker.Output, StringComparison.Ordinal);
+        Assert.Equal(2e-3, JsonDocument.Parse(File.ReadLines(metrics).Last()).RootElement.GetProperty("lr").GetDouble(), 12);
+    }
+
+    [Fact]
+    public void Train_OptionsThatContradictTheConfig_AreListedTogether()
+    {
+        using RunningWorker worker = RunningWorker.Start(0, 1, 1,
+            $"{Tiny} --max-steps 4 --per-device-train-batch-size 3 --learning-rate 2e-3 --warmup-steps 5");
+
+        Assert.Equal(78, worker.Wait());
+        Assert.All(
+        [
+            "train_micro_batch_size_per_gpu: 2 contradicts the argument per_device_train_batch_size, which is 3",
+            "optimizer.params.lr: 1e-3 contradicts the argument learning_rate, which is 0.002",
+            "scheduler.params.warmup_num_steps: the argument warmup_steps is given, but nothing in this config takes it",
+        ], part => Assert.Contains(part, worker.Output, StringComparison.Ordinal));
     }
 
     // The process has a listening socket: a line of state 0A whose inode is among its descriptors.

@@ -23,6 +23,7 @@ WANTED="
 /usr/sbin/dnsmasq                   dnsmasq-base
 /usr/sbin/debootstrap               debootstrap
 /usr/bin/prometheus                 prometheus
+/usr/bin/kubectl|/usr/local/bin/kubectl                 kubernetes-client
 /usr/sbin/ip|/sbin/ip|/bin/ip       iproute2
 /usr/bin/jq                         jq
 /usr/bin/curl                       curl

@@ -15,7 +15,7 @@ public sealed record AdagradParams : OptimizerParams
 
     internal static OptimizerParams Read(ConfigSection section)
     {
-        var defaults = new AdagradParams();
+        AdagradParams defaults = ReadShared(section, new AdagradParams());
         if (section.Flag("amsgrad") == true)
         {
             section.Problem("amsgrad", "Adagrad has no amsgrad variant", "remove it");

@@ -31,13 +31,13 @@ public sealed record AdamParams : OptimizerParams
 
     internal static OptimizerParams Read(ConfigSection section)
     {
-        var defaults = new AdamParams();
+        AdamParams defaults = ReadShared(section, new AdamParams());
         if (section.Flag("amsgrad") == true)
         {
             section.Problem("amsgrad", "the amsgrad variant is not supported", "remove it");
         }
 
-        return new AdamParams
+        return defaults with
         {
             Betas = section.Numbers("betas", 2, NumberRule.Decay) ?? defaults.Betas,
             Epsilon = section.Number("eps", NumberRule.Positive) ?? defaults.Epsilon,

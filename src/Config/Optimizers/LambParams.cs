@@ -32,8 +32,8 @@ public sealed record LambParams : OptimizerParams
 
     internal static OptimizerParams Read(ConfigSection section)
     {
-        var defaults = new LambParams();
-        var config = new LambParams
+        LambParams defaults = ReadShared(section, new LambParams());
+        LambParams config = defaults with
         {
             Betas = section.Numbers("betas", 2, NumberRule.Decay) ?? defaults.Betas,
             Epsilon = section.Number("eps", NumberRule.Positive) ?? defaults.Epsilon,

@@ -12,7 +12,7 @@ public sealed record LionParams : OptimizerParams
 
     internal static OptimizerParams Read(ConfigSection section)
     {
-        var defaults = new LionParams();
+        LionParams defaults = ReadShared(section, new LionParams());
         return defaults with { Betas = section.Numbers("betas", 2, NumberRule.Decay) ?? defaults.Betas };
     }
 }

@@ -35,9 +35,9 @@ public sealed record MuonParams : OptimizerParams
 
     internal static OptimizerParams Read(ConfigSection section)
     {
-        var defaults = new MuonParams();
-        double? shared = section.Number("lr", NumberRule.NotNegative);
-        return new MuonParams
+        MuonParams defaults = ReadShared(section, new MuonParams());
+        double? shared = section.Number("lr", NumberRule.NotNegative); // for both parts
+        return defaults with
         {
             Momentum = section.Number("momentum", NumberRule.Decay) ?? defaults.Momentum,
             MuonLearningRate = section.Number("muon_lr", NumberRule.NotNegative) ?? shared ?? defaults.MuonLearningRate,

@@ -70,10 +70,15 @@ public sealed record OptimizerConfig
         return config;
     }
 
+    /// <summary>DeepSpeed clears a clipping bound here unless it trains in fp16; its presence is refused later.</summary>
+    internal static OptimizerConfig? ClearMaxGradNorm(OptimizerConfig? config, bool isFp16) =>
+        config is { Params.MaxGradNorm: not null } && !isFp16
+            ? config with { Params = config.Params with { MaxGradNorm = 0 } } : config;
+
     private static OptimizerParams ReadParams(ConfigSection optimizer, string type)
     {
         ConfigSection section = optimizer.Section("params") ?? optimizer.Empty("params");
-        OptimizerParams parameters = Known[type](section).ReadShared(section);
+        OptimizerParams parameters = Known[type](section);
         if (type == "AdamW" && parameters is AdamParams { AdamWMode: false })
         {
             section.Problem("adam_w_mode", "AdamW always decays decoupled from the gradient",

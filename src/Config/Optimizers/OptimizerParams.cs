@@ -25,11 +25,12 @@ public abstract record OptimizerParams
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? MaxGradNorm { get; init; }
 
-    /// <summary>Reads what all optimizers have into a record with the rest.</summary>
-    internal OptimizerParams ReadShared(ConfigSection section) => this with
-    {
-        LearningRate = section.Number("lr", NumberRule.NotNegative) ?? LearningRate,
-        WeightDecay = section.Number("weight_decay", NumberRule.NotNegative) ?? WeightDecay,
-        MaxGradNorm = section.Number("max_grad_norm", NumberRule.NotNegative),
-    };
+    /// <summary>Reads what all optimizers have; the rest keeps its defaults.</summary>
+    private protected static T ReadShared<T>(ConfigSection section, T defaults) where T : OptimizerParams =>
+        (T)((OptimizerParams)defaults with
+        {
+            LearningRate = section.Number("lr", NumberRule.NotNegative) ?? defaults.LearningRate,
+            WeightDecay = section.Number("weight_decay", NumberRule.NotNegative) ?? defaults.WeightDecay,
+            MaxGradNorm = section.Number("max_grad_norm", NumberRule.NotNegative),
+        });
 }

@@ -15,7 +15,8 @@ public sealed record SgdParams : OptimizerParams
 
     internal static OptimizerParams Read(ConfigSection section)
     {
-        var config = new SgdParams
+        SgdParams defaults = ReadShared(section, new SgdParams());
+        SgdParams config = defaults with
         {
             Momentum = section.Number("momentum", NumberRule.NotNegative) ?? 0,
             Nesterov = section.Flag("nesterov") ?? false,

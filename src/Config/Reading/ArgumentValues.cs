@@ -28,8 +28,8 @@ internal sealed class ArgumentValues
 
         Add("zero_optimization.stage3_gather_16bit_weights_on_model_save", "gather_16bit_weights_on_model_save",
             a.Gather16BitWeightsOnModelSave, false);
-        MissingWhen(a.Fp16 == true, "fp16", new { });
-        MissingWhen(a.Bf16 == true, "bf16", new { });
+        MissingWhen(a.Fp16 is not null, "fp16", new { });
+        MissingWhen(a.Bf16 is not null, "bf16", new { });
     }
 
     /// <summary>What an argument says about a key, or null.</summary>
@@ -67,6 +67,9 @@ internal sealed class ArgumentValues
             });
         }
     }
+
+    /// <summary>Samples per forward when batch sizes are "auto" and no argument says more.</summary>
+    public const int DefaultMicroBatchSize = 8;
 
     /// <summary>Whether a missing value of the batch sizes follows from the others.</summary>
     public static bool IsDerived(string key) =>

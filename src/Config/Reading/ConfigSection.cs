@@ -37,6 +37,10 @@ internal sealed partial class ConfigSection
     /// <summary>Whether the key is there, whatever its value.</summary>
     public bool Has(string key) => _values.ContainsKey(key);
 
+    /// <summary>Whether the key is "auto", and there is a trainer to fill it.</summary>
+    public bool IsForTrainer(string key) =>
+        _reading.Arguments is not null && _values.TryGetValue(key, out JsonElement value) && IsAuto(value);
+
     /// <summary>Lets a key be written in other ways too; a second way beside the first is a problem.</summary>
     public void Alias(string key, params ReadOnlySpan<string> others)
     {
@@ -136,7 +140,7 @@ internal sealed partial class ConfigSection
     {
         JsonElement? written = _values.TryGetValue(key, out JsonElement value) && value.ValueKind != JsonValueKind.Null
             ? value : null;
-        bool isAuto = written is { ValueKind: JsonValueKind.String } text && text.GetString() == "auto";
+        bool isAuto = written is { } element && IsAuto(element);
         if (_reading.Arguments?.For(Join(_place, key)) is { } argument)
         {
             if (isAuto || (written is null && argument.FillsMissing))
@@ -168,4 +172,7 @@ internal sealed partial class ConfigSection
 
         return null;
     }
+
+    private static bool IsAuto(JsonElement element) =>
+        element.ValueKind == JsonValueKind.String && element.GetString() == "auto";
 }

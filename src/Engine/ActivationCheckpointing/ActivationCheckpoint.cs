@@ -3,18 +3,6 @@ using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.ActivationCheckpointing;
 
-/// <summary>How checkpointed blocks keep their inputs.</summary>
-public sealed record CheckpointOptions
-{
-    /// <summary>Keep inputs in host memory until backward (<c>activation_checkpointing.cpu_checkpointing</c>): frees GPU
-    /// memory for two copies over the bus per block.</summary>
-    public bool CpuCheckpointing { get; init; }
-
-    /// <summary>Draw the same random numbers again when a block is computed again, so that dropout drops the same
-    /// elements. Off saves a little time where a block uses none.</summary>
-    public bool PreserveRandomState { get; init; } = true;
-}
-
 /// <summary>Trades time for memory: a block's inner activations are not kept for backward but computed again.</summary>
 /// <remarks>
 /// <para>Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016. Costs one more forward of the block and, of

@@ -50,8 +50,9 @@ internal sealed class CheckpointedBlock
                     + "gradient; its output must be floating point");
             }
 
-            // Adding -0.0 changes no bit of any number, not even the sign of a zero.
-            Tensor tied = output + call.Tie(inputs).to(output.dtype).to(output.device);
+            // Detached, because a block may give back one of its inputs. Adding -0.0 changes no bit of any number, not
+            // even the sign of a zero.
+            Tensor tied = output.detach() + call.Tie(inputs).to(output.dtype).to(output.device);
             TensorHook.Register(tied, call.OnOutputGradient, call.FreeInputs);
             return tied.MoveToOuterDisposeScope();
         }
@@ -74,10 +75,12 @@ internal sealed class CheckpointedBlock
                 continue;
             }
 
+            // A view of its own, because the hook must see this use of the input only. (Tensor.alias() is no view but
+            // another name of the same tensor.)
             int index = i;
-            Tensor alias = inputs[i].alias();
-            TensorHook.Register(alias, _ => TakeGradient(index), () => TakeGradient(index)?.Dispose());
-            Tensor nothing = (alias.dim() == 0 ? alias.unsqueeze(0) : alias).narrow(0, 0, 0).sum().neg();
+            Tensor use = inputs[i].view_as(inputs[i]);
+            TensorHook.Register(use, _ => TakeGradient(index), () => TakeGradient(index)?.Dispose());
+            Tensor nothing = (use.dim() == 0 ? use.unsqueeze(0) : use).narrow(0, 0, 0).sum().neg();
             tie = tie is null ? nothing : tie.to(nothing.dtype).to(nothing.device) + nothing;
         }
 

@@ -47,6 +47,11 @@ public sealed class ProcessGroup : IDisposable
     public Task AllReduceAsync(Tensor tensor, string name = "tensor")
     {
         torch.ScalarType type = tensor.dtype;
+        if (!Summation.Supports(type))
+        {
+            throw new ArgumentException($"AllReduce of {name}: the element type is {type}; only Float32, Float16 and BFloat16 can be summed over ranks", nameof(tensor));
+        }
+
         int size = Summation.BytesOf(type);
         if (_transport is null)
         {

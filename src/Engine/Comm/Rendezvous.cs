@@ -27,7 +27,7 @@ internal static class Rendezvous
         int rank = environment.Rank!.Value;
         using var deadline = new CancellationTokenSource(timeout);
         IPAddress bind = await AddressToListenOnAsync(environment, deadline.Token).ConfigureAwait(false);
-        using Socket listener = Listen(bind, 0);
+        using Socket listener = ListenForNeighbour(bind, environment.MasterPort);
         int port = ((IPEndPoint)listener.LocalEndPoint!).Port;
 
         IReadOnlyList<RankAddress> addresses = rank == 0
@@ -70,7 +70,7 @@ internal static class Rendezvous
         addresses[0] = new RankAddress(environment.MasterAddress, port);
         try
         {
-            using Socket server = await ListenAsync(bind, environment.MasterPort, cancel).ConfigureAwait(false);
+            using Socket server = await ListenAsMasterAsync(bind, environment, timeout, cancel).ConfigureAwait(false);
             while (addresses.Contains(null))
             {
                 Socket member = await server.AcceptAsync(cancel).ConfigureAwait(false);
@@ -264,18 +264,40 @@ internal static class Rendezvous
         }
     }
 
+    // On any port but MASTER_PORT, which is often one that was free a moment ago: the kernel may offer it again.
+    private static Socket ListenForNeighbour(IPAddress address, int masterPort)
+    {
+        Socket socket = Listen(address, 0);
+        if (((IPEndPoint)socket.LocalEndPoint!).Port != masterPort)
+        {
+            return socket;
+        }
+
+        using (socket)
+        {
+            return Listen(address, 0);
+        }
+    }
+
     // The previous attempt of a job may hold the port for a moment longer.
-    private static async Task<Socket> ListenAsync(IPAddress address, int port, CancellationToken cancel)
+    private static async Task<Socket> ListenAsMasterAsync(
+        IPAddress address, WorkerEnvironment environment, TimeSpan timeout, CancellationToken cancel)
     {
         while (true)
         {
             try
             {
-                return Listen(address, port);
+                return Listen(address, environment.MasterPort);
             }
             catch (SocketException e) when (e.SocketErrorCode == SocketError.AddressAlreadyInUse)
             {
-                await Task.Delay(RetryPause, cancel).ConfigureAwait(false);
+                await Task.Delay(RetryPause, CancellationToken.None).ConfigureAwait(false);
+                if (cancel.IsCancellationRequested)
+                {
+                    throw new PeerLostException(-1, $"rendezvous at {environment.MasterAddress}:{environment.MasterPort}: "
+                        + $"another program held port {environment.MasterPort} of rank 0 for {timeout.TotalSeconds:0} s; end "
+                        + "that program, or choose another MASTER_PORT", e);
+                }
             }
         }
     }

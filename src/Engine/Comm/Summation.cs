@@ -9,14 +9,11 @@ namespace DeepSpeedSharp.Engine.Comm;
 /// <remarks>16-bit values are added in fp32 and rounded to nearest, ties to even, as a processor would.</remarks>
 internal static class Summation
 {
+    /// <summary>Whether values of a type can be summed.</summary>
+    public static bool Supports(ScalarType type) => type is ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16;
+
     /// <summary>Size of an element, for the types that can be summed.</summary>
-    /// <exception cref="ArgumentException">The type cannot be summed.</exception>
-    public static int BytesOf(ScalarType type) => type switch
-    {
-        ScalarType.Float32 => sizeof(float),
-        ScalarType.Float16 or ScalarType.BFloat16 => sizeof(ushort),
-        _ => throw new ArgumentException($"{type} values cannot be summed over ranks; use Float32, Float16 or BFloat16", nameof(type)),
-    };
+    public static int BytesOf(ScalarType type) => type == ScalarType.Float32 ? sizeof(float) : sizeof(ushort);
 
     /// <summary>Adds.</summary>
     /// <param name="type">Element type of both.</param>

@@ -9,8 +9,9 @@ public static class TorchRuntime
 {
     private static readonly Lazy<string> Loaded = new(LoadAndTest, LazyThreadSafetyMode.ExecutionAndPublication);
 
-    /// <summary>The libtorch that was loaded, as "libtorch 2.10 (cpu)".</summary>
-    public static string Description => Loaded.Value;
+    /// <summary>Version of the libtorch that was loaded, as "2.10". Loads it when it is not loaded yet.</summary>
+    /// <exception cref="NativeBackendException">libtorch is missing, or is one the engine does not know.</exception>
+    public static string Version => Loaded.Value;
 
     /// <summary>Loads libtorch and runs the self-test; a second call costs nothing.</summary>
     /// <exception cref="NativeBackendException">libtorch is missing, or is one the engine does not know.</exception>
@@ -25,21 +26,27 @@ public static class TorchRuntime
 
     private static string LoadAndTest()
     {
-        BridgeRepair.Apply();
+        // Before TorchSharp tries: it would copy half a gigabyte of libraries beside the program first.
+        if (BridgeRepair.Failure is { } failure)
+        {
+            throw CannotLoad(failure, null);
+        }
+
         try
         {
             torch.InitializeDeviceType(DeviceType.CPU);
         }
         catch (Exception e) when (e is TypeInitializationException or NotSupportedException or DllNotFoundException)
         {
-            throw new NativeBackendException("libtorch cannot be loaded: " + (BridgeRepair.Failure
-                ?? "no libtorch for this machine was found beside the program or on LD_LIBRARY_PATH")
-                + "; reference the package libtorch-cpu-linux-x64, or put a PyTorch installation's torch/lib on "
-                + "LD_LIBRARY_PATH (docs/operations.md#libtorch)", e);
+            throw CannotLoad("no libtorch for this machine was found beside the program or on LD_LIBRARY_PATH", e);
         }
 
         return SelfTest.Run();
     }
+
+    private static NativeBackendException CannotLoad(string cause, Exception? inner) =>
+        new($"libtorch cannot be loaded: {cause}; reference the package libtorch-cpu-linux-x64, or put a PyTorch "
+            + "installation's torch/lib on LD_LIBRARY_PATH (docs/operations.md#libtorch)", inner);
 }
 
 /// <summary>libtorch is missing or does not behave as the engine needs; the message says in one sentence what to do.</summary>

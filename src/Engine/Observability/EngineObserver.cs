@@ -19,7 +19,6 @@ internal sealed class EngineObserver : IDisposable
     private readonly DeepSpeedConfig _config;
     private readonly nn.Module _module;
     private readonly Device _device;
-    private readonly BatchPlan _batch;
     private readonly ObserverOutput _output;
     private readonly TimeProvider _clock;
     private readonly MonitorSet _monitors;
@@ -27,18 +26,24 @@ internal sealed class EngineObserver : IDisposable
     private readonly bool _keepsTimes;
     private WallClockTimers? _timers;
     private FlopsProfiler? _profiler; // hooks are there
-    private ModuleProfile? _profile; // to be reported at the end of the step
+    private ModuleProfile? _profile; // waits for the report of its step
+    private long _globalSteps; // done before the step under way
 
     private EngineObserver(DeepSpeedConfig config, nn.Module module, Device device, BatchPlan batch, ObserverOutput output, TimeProvider clock)
     {
-        (_config, _module, _device, _batch, _output, _clock) = (config, module, device, batch, output, clock);
+        (_config, _module, _device, Batch, _output, _clock) = (config, module, device, batch, output, clock);
         _monitors = new MonitorSet(config, clock, output.Warn);
         _keepsTimes = config.WallClockBreakdown;
         _timers = _keepsTimes ? new WallClockTimers(clock, Synchronize) : null;
         _throughput = config.Timers.Throughput.Enabled && output.ShowsProgress && config.StepsPerPrint is not null
-            ? new ThroughputTimer(batch.TrainBatchSize, clock, config.Timers.Throughput.Synchronized ? Synchronize : () => { })
+            ? new ThroughputTimer(clock, config.Timers.Throughput.Synchronized ? Synchronize : () => { })
             : null;
     }
+
+    /// <summary>The batch numbers of the step under way; the engine sets them when they change.</summary>
+    public BatchPlan Batch { get; set; }
+
+    private int StepsPerPrint => _config.StepsPerPrint ?? DefaultStepsPerPrint;
 
     /// <summary>Makes an observer; null when nothing is to be observed on this rank.</summary>
     /// <param name="config">What is asked for.</param>
@@ -60,6 +65,7 @@ internal sealed class EngineObserver : IDisposable
     /// <param name="globalSteps">Steps done so far.</param>
     public void BeforeForward(long globalSteps)
     {
+        _globalSteps = globalSteps;
         if (_config.FlopsProfiler is { Enabled: true } flops && globalSteps == flops.ProfileStep && _profile is null && _profiler is null)
         {
             _timers ??= new WallClockTimers(_clock, Synchronize);
@@ -116,20 +122,22 @@ internal sealed class EngineObserver : IDisposable
         if (isBoundary)
         {
             _timers?.EndStep();
-            _throughput?.EndStep();
+            _throughput?.EndStep(Batch.TrainBatchSize, (_globalSteps + 1) % StepsPerPrint == 0);
         }
     }
 
-    /// <summary>Shows and keeps what a step measured; the last call of a step.</summary>
+    /// <summary>Shows and keeps what a step measured. May come while the next step is under way, but not after
+    /// <see cref="AfterStep"/> of it.</summary>
     public void Report(StepMetrics metrics)
     {
+        _globalSteps = metrics.Step;
         _monitors.Write(metrics, _keepsTimes ? _timers : null);
-        if (metrics.Step % (_config.StepsPerPrint ?? DefaultStepsPerPrint) == 0)
+        if (metrics.Step % StepsPerPrint == 0)
         {
             Print(metrics);
         }
 
-        if (_profile is not null)
+        if (_profile is not null && metrics.Step == _config.FlopsProfiler.ProfileStep + 1)
         {
             ReportProfile(metrics.Step, _profile);
             _profile = null;
@@ -150,7 +158,7 @@ internal sealed class EngineObserver : IDisposable
             _output.Say(ProgressLine.Of(metrics));
         }
 
-        if (_throughput?.Report() is var (running, current))
+        if (_throughput?.Speed is var (running, current))
         {
             _output.Say(string.Create(CultureInfo.InvariantCulture,
                 $"step={metrics.Step}, RunningAvgSamplesPerSec={running:0.00}, CurrSamplesPerSec={current:0.00}") + MemoryReport.Short(_device));
@@ -169,7 +177,7 @@ internal sealed class EngineObserver : IDisposable
 
     private void ReportProfile(long step, ModuleProfile profile)
     {
-        string text = FlopsReport.Write(profile, _config.FlopsProfiler, _batch, step, _timers!.LastStep);
+        string text = FlopsReport.Write(profile, _config.FlopsProfiler, Batch, step, _timers!.LastStep);
         if (_config.FlopsProfiler.OutputFile is not { Length: > 0 } path)
         {
             _output.Say(text.TrimEnd());

@@ -24,20 +24,6 @@ internal sealed record PrecisionPlan(
             : config.Bf16.Enabled ? ScalarType.BFloat16 : ScalarType.Float32;
         ScalarType gradients = config.DataTypes.GradAccumDtype is { } accumulated ? TypeOf(accumulated)
             : config.Bf16 is { Enabled: true, ImmediateGradUpdate: true } ? ScalarType.Float32 : model;
-        var errors = new ConfigErrors();
-        if (gradients != model && gradients != ScalarType.Float32)
-        {
-            errors.Add("data_types.grad_accum_dtype", $"{Name(gradients)} gradients of {Name(model)} parameters are not supported",
-                $"use \"fp32\" or \"{Name(model)}\"");
-        }
-
-        if (config.DataTypes.ParamDtype is { } parameters && TypeOf(parameters) != model)
-        {
-            errors.Add("data_types.param_dtype", $"{Name(TypeOf(parameters))} contradicts the {Name(model)} of the rest of the config",
-                "remove it, or switch \"fp16\" or \"bf16\" accordingly");
-        }
-
-        errors.ThrowIfAny("the DeepSpeed config");
         return new PrecisionPlan(model, gradients,
             config.CommunicationDataType is { } travelling ? TypeOf(travelling) : model,
             config.DataTypes.BufferDtype is { } buffers ? TypeOf(buffers) : null,

@@ -98,10 +98,11 @@ internal static class JobObservation
                 $"{ending.Count} pods of an earlier attempt are still ending, for example {ending[0].Name}.");
         }
 
+        // During the pause before a restart, the message of Restarting says what failed and when it goes on.
         return homeless.Length > 0
             ? status.With(now, ConditionTypes.Scheduled, false, Reasons.WaitingForScheduler)
             : status.With(now, ConditionTypes.Scheduled, false, Reasons.PodsNotCreated,
-                backoff > TimeSpan.Zero ? "Waiting before the next attempt." : "Pods are being created.");
+                backoff > TimeSpan.Zero ? null : "Pods are being created.");
     }
 
     private static DeepSpeedJobStatus Run(DeepSpeedJobStatus status, DateTimeOffset now, PodSnapshot[] pods, NodeCounts nodes)

@@ -57,7 +57,8 @@ internal static class JobRestart
             NextStartTime = backoff > TimeSpan.Zero ? job.Now + backoff : null,
             Phase = Phases.Restarting,
         };
-        string next = backoff > TimeSpan.Zero ? string.Create(CultureInfo.InvariantCulture, $" The next attempt follows in {backoff.TotalSeconds:0} s.") : "";
+        string next = backoff > TimeSpan.Zero
+            ? string.Create(CultureInfo.InvariantCulture, $" The next attempt starts at {(job.Now + backoff).UtcDateTime:HH:mm:ss} UTC.") : "";
         status = status.With(job.Now, ConditionTypes.Restarting, true, counts ? Reasons.NodeFailed : Reasons.Disruption,
             Sentence(cause.Message) + next);
         status = status.With(job.Now, ConditionTypes.Running, false, ConditionTypes.Restarting);

@@ -114,6 +114,7 @@ internal sealed record NodeFailure(
             ExitCodes.PeerLost => Make(FailureKind.Counted, Reasons.PeerLost, $"lost another rank ({code})"),
             null => Make(FailureKind.Counted, pod.Reason ?? Reasons.NodeFailed, "failed"),
             _ when pod.TerminatedReason == "OOMKilled" => Make(FailureKind.Counted, "OOMKilled", $"ran out of memory ({code})"),
+            ExitCodes.Killed => Make(FailureKind.Counted, Reasons.NodeFailed, $"was killed ({code}, SIGKILL)"),
             _ => Make(FailureKind.Counted, Reasons.NodeFailed, $"failed with {code}"),
         };
 

@@ -23,6 +23,17 @@ internal sealed record Gpt2Config
 
     public int InnerSize => Inner ?? 4 * Embedding;
 
+    /// <summary>Floating-point operations of forward and backward for one token: the matrix products alone, backward as
+    /// two forwards.</summary>
+    /// <remarks>Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022, appendix B.</remarks>
+    /// <param name="length">Tokens of a sample; each attends to that many.</param>
+    public double FlopsPerToken(int length)
+    {
+        double layer = 4.0 * Embedding * Embedding + 2.0 * Embedding * InnerSize; // weights that meet the token
+        double attention = 2.0 * length * Embedding; // scores, and their mix of the values
+        return 3 * 2 * (Layers * (layer + attention) + (double)VocabSize * Embedding);
+    }
+
     /// <summary>The published sizes, by their names on the hub.</summary>
     public static Gpt2Config? OfSize(string name) => name switch
     {

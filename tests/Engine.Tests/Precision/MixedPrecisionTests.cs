@@ -31,7 +31,8 @@ public sealed class MixedPrecisionTests
             Assert.False(actual[i].Overflow);
         }
 
-        Assert.True(actual[^1].Loss < 0.9 * actual[0].Loss);
+        // Two steps see all samples.
+        Assert.True(actual[^1].Loss + actual[^2].Loss < 0.95 * (actual[0].Loss + actual[1].Loss));
     }
 
     [Fact]
@@ -104,6 +105,6 @@ public sealed class MixedPrecisionTests
     private static List<StepMetrics> Losses(string settings) => Ranks.Run(2, group =>
     {
         using Run run = Run.Start(group, settings.Replace("MICRO", Micro, StringComparison.Ordinal));
-        return run.Steps(12);
+        return run.Steps(20);
     })[0];
 }

@@ -17,7 +17,7 @@ internal static class FlopsReport
     {
         var text = new StringBuilder();
         text.Append(CultureInfo.InvariantCulture, $"flops profile of step {step} on rank 0: ").AppendLine(CultureInfo.InvariantCulture,
-            $"micro batch {batch.MicroBatchSize}, {batch.GradientAccumulationSteps} accumulation steps, {batch.WorldSize} ranks");
+            $"micro batch {batch.MicroBatchSize}, accumulation {batch.GradientAccumulationSteps}, world size {batch.WorldSize}");
         Summarise(text, root, config, batch, times);
         Rank(text, root, config);
         if (config.Detailed)

@@ -54,14 +54,14 @@ internal sealed class ModuleHooks : IDisposable
         {
             switch (value)
             {
-                case Tensor tensor:
+                case Tensor { IsInvalid: false } tensor: // an output that was not asked for is a tensor without a handle
                     shapes.Add(tensor.shape);
                     break;
                 case ITuple tuple:
                     shapes.AddRange(ShapesOf([.. Enumerable.Range(0, tuple.Length).Select(i => tuple[i])]));
                     break;
                 case IEnumerable<Tensor> list:
-                    shapes.AddRange(list.Select(t => (IReadOnlyList<long>)t.shape));
+                    shapes.AddRange(list.Where(t => !t.IsInvalid).Select(t => (IReadOnlyList<long>)t.shape));
                     break;
             }
         }
@@ -80,6 +80,8 @@ internal sealed class ModuleHooks : IDisposable
         Expression arguments = Expression.NewArrayInit(typeof(object),
             parameters[1..^1].Select(p => Expression.Convert(p, typeof(object))));
         Expression callback = Expression.Invoke(Expression.Constant(after), arguments, Expression.Convert(result, typeof(object)));
-        return Expression.Lambda(hook, Expression.Block(callback, result), parameters).Compile();
+        Delegate adapter = Expression.Lambda(hook, Expression.Block(callback, result), parameters).Compile();
+        RuntimeHelpers.PrepareDelegate(adapter); // or the first call, which is the one that is timed, would compile it
+        return adapter;
     }
 }

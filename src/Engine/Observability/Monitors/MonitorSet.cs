@@ -53,7 +53,7 @@ internal sealed class MonitorSet : IDisposable
         {
             foreach (Phase phase in Enum.GetValues<Phase>())
             {
-                _events.Add(($"Train/Samples/elapsed_time_ms_{WallClockTimers.NameOf(phase)}", timers.Milliseconds(phase)));
+                _events.Add(($"Train/Samples/elapsed_time_ms_{WallClockTimers.NameOf(phase)}", Math.Round(timers.Milliseconds(phase), 4)));
             }
         }
 

@@ -1,0 +1,41 @@
+namespace DeepSpeedSharp.Config.Tests;
+
+public sealed class EngineLimitsTests
+{
+    [Theory]
+    [InlineData("""{ "zero_optimization": true }""", "zero_optimization.stage: ZeRO stage 1 is not supported yet; use 0")]
+    [InlineData("""{ "zero_optimization": { "cpu_offload": true } }""", "zero_optimization.offload_optimizer: offload of the optimizer is not supported yet; remove it")]
+    [InlineData("""{ "zero_optimization": { "legacy_stage1": true } }""", "zero_optimization.legacy_stage1: the first version of stage 1 does not exist any more; remove it")]
+    [InlineData("""{ "comms_logger": { "enabled": true } }""", "comms_logger.enabled: logging of collectives is not supported yet; use false")]
+    [InlineData("""{ "amp": { "enabled": true } }""", "amp.enabled: mixed precision by Apex is not supported; use \"bf16\" or \"fp16\"")]
+    [InlineData("""{ "optimizer": { "type": "Adam", "params": { "max_grad_norm": 1 } } }""", "optimizer.params.max_grad_norm: clipping is not an optimizer parameter; write \"gradient_clipping\" at the top level instead")]
+    [InlineData("""{ "sequence_parallel_size": 2 }""", "sequence_parallel_size: this setting is not supported yet; use 1")]
+    [InlineData("""{ "checkpoint": { "load_universal": true } }""", "checkpoint.load_universal: this setting is not supported yet; use false")]
+    public void Problems_SettingBeyondTheEngine_IsNamed(string json, string expected)
+    {
+        DeepSpeedConfig config = DeepSpeedConfig.Parse(json);
+
+        Assert.Equal(expected, Assert.Single(EngineLimits.Problems(config)).ToString());
+        Assert.Throws<ConfigException>(() => EngineLimits.ThrowIfAny(config));
+    }
+
+    [Theory]
+    [InlineData("{}")]
+    [InlineData("""{ "zero_optimization": { "stage": 0, "overlap_comm": true, "offload_param": { "device": "none" } } }""")]
+    [InlineData("""{ "optimizer": { "type": "AdamW" }, "scheduler": { "type": "WarmupLR" }, "communication_data_type": "fp32" }""")]
+    [InlineData("""{ "elasticity": { "enabled": false }, "comms_logger": { "enabled": false }, "checkpoint": { "tag_validation": "Warn" } }""")]
+    public void Problems_WhatTheEngineDoes_IsNone(string json) =>
+        Assert.Empty(EngineLimits.Problems(DeepSpeedConfig.Parse(json)));
+
+    [Fact]
+    public void ToJson_UnsupportedButValid_SaysBoth()
+    {
+        ConfigReport report = ConfigReport.For(
+            """{ "train_batch_size": 8, "zero_optimization": { "stage": 2, "reduce_bucket_size": "auto" } }""", 2);
+
+        using var json = System.Text.Json.JsonDocument.Parse(report.ToJson());
+        Assert.True(json.RootElement.GetProperty("ok").GetBoolean());
+        Assert.Equal("zero_optimization.stage", json.RootElement.GetProperty("unsupported")[0].GetProperty("path").GetString());
+        Assert.Equal("zero_optimization.reduce_bucket_size", json.RootElement.GetProperty("unresolved_auto")[0].GetString());
+    }
+}
