@@ -63,11 +63,13 @@ internal sealed class RunReport : IDisposable
         Publish(new RunProgress { Step = _engine.GlobalSteps, LastCheckpointStep = resumedFrom is null ? null : _engine.GlobalSteps });
     }
 
+    /// <summary>Starts the clock; from then on it runs from one step's end to the next.</summary>
     public void BeginStep() => _stepStart = _clock.GetTimestamp();
 
     public void EndStep(StepMetrics metrics)
     {
         double seconds = _clock.GetElapsedTime(_stepStart).TotalSeconds;
+        BeginStep();
         // A moving mean over about ten steps, so that the time left does not jump.
         _secondsPerStep = _secondsPerStep == 0 ? seconds : 0.9 * _secondsPerStep + 0.1 * seconds;
         double tokensPerSecond = _tokensPerStep / Math.Max(1e-9, _secondsPerStep);

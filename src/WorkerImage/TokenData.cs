@@ -127,9 +127,11 @@ internal sealed unsafe class TokenData : ITrainingData<TokenBatch>, IDisposable
             return host;
         }
 
+        // From pinned memory, the copy takes its place in the GPU's queue; from ordinary memory it would wait for it to drain.
         using (host)
+        using (Tensor pinned = host.pin_memory())
         {
-            return host.to(_device);
+            return pinned.to(_device, non_blocking: true);
         }
     }
 

@@ -36,6 +36,7 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             WorldSize = environment.WorldSize,
         });
         EngineLimits.ThrowIfAny(config, options.ConfigPath);
+        BatchPlan batch = BatchPlan.Resolve(config.Batch, environment.WorldSize);
         TorchRuntime.Load();
         Device device = cuda.is_available() && environment.LocalRank < cuda.device_count()
             ? new Device(DeviceType.CUDA, environment.LocalRank!.Value) : CPU;
@@ -55,7 +56,8 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         var model = new Gpt2Model(shape);
         source.LoadWeights(model);
         (DeepSpeedEngine engine, _, DataLoader<TokenBatch>? loader, _) = DeepSpeed.Initialize(
-            model, config, data, group, device, options.Shuffle ? options.Seed : null, printsProgress: false, print: Print);
+            model, config, data, group, device, printsProgress: false, print: Print,
+            sampler: new ContinuousSampler(data.Count, batch.MicroBatchSize, group.Rank, group.WorldSize, options.Shuffle ? options.Seed : null));
         using (_engine = engine)
         {
             Seed(options.Seed + environment.Rank!.Value, device); // dropout differs between ranks
@@ -77,38 +79,67 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         }
 
         long savedStep = engine.GlobalSteps;
-        while (engine.GlobalSteps < options.MaxSteps)
+        StepResult? unread = null;
+        bool stops = false;
+        report.BeginStep();
+        while (engine.GlobalSteps < options.MaxSteps && !stops)
         {
-            report.BeginStep();
-            StepMetrics? step = null;
-            while (step is null)
+            StepResult step = TakeStep(engine, model, loader);
+            stops = Read(ref unread, report);
+            unread = step;
+            bool isDue = options.SaveSteps > 0 && step.Step % options.SaveSteps == 0;
+            if (step.IsReady || stops || isDue || step.Step >= options.MaxSteps)
             {
-                using TokenBatch batch = loader.Next();
-                using Tensor loss = engine.Forward(() => model.call(batch.Inputs, batch.Targets));
-                engine.Backward(loss);
-                step = engine.Step()?.Metrics;
+                stops |= Read(ref unread, report);
             }
 
-            report.EndStep(step);
-            bool isDue = options.SaveSteps > 0 && step.Step % options.SaveSteps == 0;
-            if (isDue || step.StopRequested || step.Step >= options.MaxSteps)
+            if (isDue || stops || step.Step >= options.MaxSteps)
             {
                 Save(report);
                 savedStep = step.Step;
+                report.BeginStep();
             }
+        }
 
-            if (step.StopRequested && step.Step < options.MaxSteps)
-            {
-                report.End($"stopped at step {step.Step} of {options.MaxSteps}", savedStep);
-                LastWord("terminated", retryable: true, $"stopped at step {step.Step}", report);
-                return ExitCodes.Terminated;
-            }
+        if (stops && engine.GlobalSteps < options.MaxSteps)
+        {
+            report.End($"stopped at step {engine.GlobalSteps} of {options.MaxSteps}", savedStep);
+            LastWord("terminated", retryable: true, $"stopped at step {engine.GlobalSteps}", report);
+            return ExitCodes.Terminated;
         }
 
         report.End(!report.HasTrained
             ? $"nothing to train: step {savedStep} of {options.MaxSteps} was reached before" : "done", savedStep);
         LastWord("done", retryable: false, "training is done", report);
         return ExitCodes.Done;
+    }
+
+    private static StepResult TakeStep(DeepSpeedEngine engine, Gpt2Model model, DataLoader<TokenBatch> loader)
+    {
+        StepResult? step = null;
+        while (step is null)
+        {
+            using TokenBatch batch = loader.Next();
+            using Tensor loss = engine.Forward(() => model.call(batch.Inputs, batch.Targets));
+            engine.Backward(loss);
+            step = engine.Step();
+        }
+
+        return step;
+    }
+
+    // A GPU is asked for the numbers of a step while it works on the next one, so it never waits for us.
+    private static bool Read(ref StepResult? unread, RunReport report)
+    {
+        if (unread is null)
+        {
+            return false;
+        }
+
+        StepMetrics metrics = unread.Metrics;
+        unread = null;
+        report.EndStep(metrics);
+        return metrics.StopRequested;
     }
 
     // One word a node is enough, and the first rank's has the progress.

@@ -72,12 +72,13 @@ internal sealed class ClientOptimizer : FlatOptimizer
         _wideGradients?.Dispose();
     }
 
-    private protected override void UpdateAll(Tensor values, Tensor gradients, in StepScale scale)
+    private protected override void UpdateAll(Tensor values, Tensor gradients, in StepScale scale, Tensor? lowPrecision)
     {
         Tensor wide = _wideGradients?.copy_(gradients) ?? gradients;
         Divided(wide, scale);
         PassOnRate();
         _optimizer.step()?.Dispose();
+        lowPrecision?.copy_(values);
     }
 
     private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale) =>

@@ -58,8 +58,7 @@ public abstract class FlatOptimizer : IDisposable
         using IDisposable noGrad = no_grad();
         using DisposeScope scope = NewDisposeScope();
         Steps++;
-        UpdateAll(values, gradients, scale);
-        lowPrecision?.copy_(values);
+        UpdateAll(values, gradients, scale, lowPrecision);
     }
 
     /// <summary>Takes back the count of a step that turned out to be skipped.</summary>
@@ -99,8 +98,8 @@ public abstract class FlatOptimizer : IDisposable
         return state;
     }
 
-    /// <summary>Updates all groups, piece by piece.</summary>
-    private protected virtual void UpdateAll(Tensor values, Tensor gradients, in StepScale scale)
+    /// <summary>Updates all groups, piece by piece, and the rounded copy.</summary>
+    private protected virtual void UpdateAll(Tensor values, Tensor gradients, in StepScale scale, Tensor? lowPrecision)
     {
         BeginStep(scale);
         foreach (ParameterGroup group in ParameterGroups)
@@ -111,6 +110,8 @@ public abstract class FlatOptimizer : IDisposable
                 Update(group, values.narrow(0, offset, elements), Widened(gradients.narrow(0, offset, elements)), offset, scale);
             }
         }
+
+        lowPrecision?.copy_(values);
     }
 
     /// <summary>Called once before the pieces of a step.</summary>

@@ -17,6 +17,8 @@ internal static class OptimizerFactory
     {
         return config.Params switch
         {
+            AdamParams { TorchAdam: false } when fused && device.type == TorchSharp.DeviceType.CPU =>
+                new CpuAdam(config.Type, groups, elements),
             AdamParams => new Adam(config.Type, groups, elements, device, fused),
             SgdParams => new Sgd(groups, elements, device, fused),
             LionParams => new Lion(groups, elements, device),
