@@ -36,6 +36,12 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             WorldSize = environment.WorldSize,
         });
         EngineLimits.ThrowIfAny(config, options.ConfigPath);
+        if (config.ActivationCheckpointing != new ActivationCheckpointingConfig())
+        {
+            throw new ConfigException(options.ConfigPath, [new ConfigError("activation_checkpointing",
+                "the GPT-2 of this program keeps its activations", "remove it, or use a smaller micro batch")]);
+        }
+
         BatchPlan batch = BatchPlan.Resolve(config.Batch, environment.WorldSize);
         TorchRuntime.Load();
         Device device = cuda.is_available() && environment.LocalRank < cuda.device_count()
