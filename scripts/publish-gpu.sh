@@ -9,6 +9,10 @@ project=${1:-$root/src/WorkerImage}
 name=$([ "$(basename "$project")" = WorkerImage ] && echo deepspeed-worker || basename "$(cd "$project" && pwd)")
 output=${2:-$root/artifacts/$name-gpu.tar.xz}
 
+if [ "$name" != deepspeed-worker ]; then
+  "$root/scripts/pack.sh" > /dev/null # what a project of its own references
+fi
+
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 dotnet publish "$project" --configuration Release --runtime linux-x64 --self-contained --nologo --verbosity quiet \
@@ -23,5 +27,5 @@ if [ -n "$strangers" ]; then
 fi
 
 mkdir -p "$(dirname "$output")"
-tar -C "$folder" -cJf "$output" "$name"
+XZ_OPT=-T0 tar -C "$folder" -cJf "$output" "$name"
 echo "$output: $(du -h "$output" | cut -f1)"

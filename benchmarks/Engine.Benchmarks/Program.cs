@@ -2,8 +2,20 @@ using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Jobs;
 using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.Emit;
+using DeepSpeedSharp.Engine.Benchmarks;
+using DeepSpeedSharp.Engine.Native;
 
-// In this process: libtorch is loaded once, and the repair of its bridge has run.
+TorchRuntime.Load();
+if (args is ["cpu-adam", .. string[] rest])
+{
+    // Millions of values and rounds, for a quick look.
+    long millions = rest.Length > 0 && long.TryParse(rest[0], out long m) ? m : 100;
+    int rounds = rest.Length > 1 && int.TryParse(rest[1], out int r) ? r : 15;
+    Console.WriteLine(new CpuAdamReport(millions * 1_000_000, rounds).Write(Path.Combine("benchmarks", "results")));
+    return;
+}
+
+// In this process: libtorch is loaded once.
 IConfig config = DefaultConfig.Instance
     .AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance))
     .WithArtifactsPath(Path.Combine("artifacts", "benchmarks"));

@@ -25,6 +25,7 @@ public sealed partial class DeepSpeedEngine
             Optimizer = Optimizer.Name,
             OptimizerSteps = Optimizer.Steps,
             ScheduleIteration = Schedule?.LastBatchIteration,
+            Data = _data?.Place,
             LossScaler = _config.Fp16.Enabled ? _lossScaler.State : null,
             ClientState = clientState,
         }, Optimizer);
@@ -59,13 +60,20 @@ public sealed partial class DeepSpeedEngine
 
         ApplySchedule();
         ZeroGrad();
-        // A checkpoint stands between two steps. Counted in samples, the place in the data means the same for any
-        // number of ranks.
         MicroSteps = GlobalSteps * Batch.GradientAccumulationSteps;
         _microBatch = 0;
         if (_data is not null)
         {
-            _data.Position = GlobalSamples / ((long)Batch.MicroBatchSize * Batch.WorldSize);
+            // A checkpoint stands between two steps; its place in the data means the same for any number of ranks.
+            // Earlier releases kept none, and read in an order in which the number of samples is the place.
+            if (state.Data is { } place)
+            {
+                _data.Place = place;
+            }
+            else
+            {
+                _data.Position = GlobalSamples / ((long)Batch.MicroBatchSize * Batch.WorldSize);
+            }
         }
 
         return (loaded.Path, state.ClientState);

@@ -1,5 +1,6 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Config.Schedules;
+using DeepSpeedSharp.Engine.ActivationCheckpointing;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Observability;
@@ -60,9 +61,14 @@ public sealed partial class DeepSpeedEngine : IDisposable
             config.SparseGradients ? Embeddings.SlotsOf(module, _parameters) : new HashSet<int>());
         Optimizer = client.Optimizer(config, _parameters, device);
         (Schedule, _clientSchedule) = client.Schedule(config, Optimizer);
+        if (Schedule?.Warning is { } warning && group.Rank == 0)
+        {
+            output.Warn(warning);
+        }
+
         ApplySchedule();
         _scale = new GradientScale(config.GradientClipping, _precision.ChecksOverflow);
-        _lossScaler = ScalerOf(config.Fp16);
+        _lossScaler = LossScaler.Create(config.Fp16);
         _report = new StepReport(group, device);
         _observer = EngineObserver.Create(config, module, device, group.Rank, Batch, output, TimeProvider.System);
         if (config.DumpState && group.Rank == 0)
@@ -156,7 +162,15 @@ public sealed partial class DeepSpeedEngine : IDisposable
         _observer?.BeforeBackward();
         using (Tensor scaled = Scale(loss, scaleWrtGas))
         {
-            scaled.backward(retain_graph: retainGraph);
+            try
+            {
+                scaled.backward(retain_graph: retainGraph);
+            }
+            catch
+            {
+                ActivationCheckpoint.ThrowIfFailed(); // a block's own error says more than libtorch's
+                throw;
+            }
         }
 
         FinishReduction();
@@ -288,11 +302,6 @@ public sealed partial class DeepSpeedEngine : IDisposable
         };
         _observer?.Report(pending.Metrics);
     }
-
-    private static LossScaler ScalerOf(Fp16Config fp16) => !fp16.Enabled ? LossScaler.Static(1)
-        : fp16.LossScale > 0 ? LossScaler.Static(fp16.LossScale)
-        : LossScaler.Dynamic(Math.Pow(2, fp16.InitialScalePower), fp16.LossScaleWindow, fp16.Hysteresis,
-            fp16.ConsecutiveHysteresis, fp16.MinLossScale);
 
     private void ApplySchedule()
     {

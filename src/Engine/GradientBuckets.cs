@@ -22,6 +22,7 @@ internal sealed class GradientBuckets : IDisposable
     private readonly List<Bucket> _buckets = [];
     private readonly int[] _bucketOf;
     private readonly int[] _missing;
+    private readonly bool[] _seen; // parameters whose gradient this backward has produced
     private readonly List<Task> _running = [];
     private readonly bool _overlap;
     private bool _reducing;
@@ -55,6 +56,7 @@ internal sealed class GradientBuckets : IDisposable
         }
 
         _missing = new int[_buckets.Count];
+        _seen = new bool[parameters.Slots.Count];
         for (int i = 0; i < parameters.Slots.Count && group.WorldSize > 1; i++)
         {
             int slot = i; // the callback must not capture the parameter itself
@@ -68,6 +70,7 @@ internal sealed class GradientBuckets : IDisposable
     public void Begin()
     {
         _reducing = true;
+        Array.Clear(_seen);
         for (int i = 0; i < _buckets.Count; i++)
         {
             _missing[i] = _buckets[i].Slots.Count;
@@ -144,6 +147,19 @@ internal sealed class GradientBuckets : IDisposable
             return;
         }
 
+        if (_seen[slot])
+        {
+            // A parameter of several checkpointed blocks gets its gradient in parts.
+            if (_bucketOf[slot] < _running.Count)
+            {
+                _hookError ??= new InvalidOperationException($"{_parameters.Slots[slot].Name} got another part of its gradient "
+                    + "after it was sent to the other ranks: it is used in several checkpointed blocks; leave one of them out of checkpointing");
+            }
+
+            return;
+        }
+
+        _seen[slot] = true;
         try
         {
             _missing[_bucketOf[slot]]--;

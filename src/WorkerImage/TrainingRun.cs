@@ -16,7 +16,6 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
 {
     private readonly TimeProvider _clock = TimeProvider.System;
     private DeepSpeedEngine? _engine;
-    private RunReport? _report;
     private volatile bool _stopping;
 
     private bool Speaks => environment.Rank == 0;
@@ -36,12 +35,6 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             WorldSize = environment.WorldSize,
         });
         EngineLimits.ThrowIfAny(config, options.ConfigPath);
-        if (config.ActivationCheckpointing != new ActivationCheckpointingConfig())
-        {
-            throw new ConfigException(options.ConfigPath, [new ConfigError("activation_checkpointing",
-                "the GPT-2 of this program keeps its activations", "remove it, or use a smaller micro batch")]);
-        }
-
         BatchPlan batch = BatchPlan.Resolve(config.Batch, environment.WorldSize);
         TorchRuntime.Load();
         Device device = cuda.is_available() && environment.LocalRank < cuda.device_count()
@@ -59,18 +52,23 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
 
         using ProcessGroup group = DeepSpeed.InitDistributed(environment);
         manual_seed(options.Seed);
-        var model = new Gpt2Model(shape);
+        var model = new Gpt2Model(shape)
+        {
+            Checkpointing = ActivationPlan.From(config.ActivationCheckpointing, options.GradientCheckpointing, shape.Layers),
+        };
         source.LoadWeights(model);
+        Action<string> print = Console.WriteLine;
         (DeepSpeedEngine engine, _, DataLoader<TokenBatch>? loader, _) = DeepSpeed.Initialize(
-            model, config, data, group, device, printsProgress: false, print: Print,
+            model, config, data, group, device, printsProgress: false, print: text => print(text),
             sampler: new ContinuousSampler(data.Count, batch.MicroBatchSize, group.Rank, group.WorldSize, options.Shuffle ? options.Seed : null));
         using (_engine = engine)
         {
             Seed(options.Seed + environment.Rank!.Value, device); // dropout differs between ranks
             model.train();
             string? resumed = Resume(engine);
-            using RunReport report = _report = new RunReport(options, config, environment, engine,
+            using var report = new RunReport(options, config, environment, engine,
                 new Workload(length, shape.FlopsPerToken(length)), _clock);
+            print = report.Say; // the engine's lines, between those of the progress
             report.Begin($"{source.Description}, {engine.ParameterCount:#,0} parameters, "
                 + $"{data.Count:#,0} samples of {length} tokens", EngineReport.For(engine), resumed);
             return Train(engine, model, loader!, report);
@@ -220,19 +218,6 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         Console.Error.WriteLine($"rank {environment.Rank}: {signal}: stopping after this step"
             + (options.CheckpointDirectory is null ? "" : ", with a checkpoint"));
         _engine.RequestStop();
-    }
-
-    // The engine's lines, between those of the progress.
-    private void Print(string text)
-    {
-        if (_report is null)
-        {
-            Console.WriteLine(text);
-        }
-        else
-        {
-            _report.Say(text);
-        }
     }
 
     // torch.manual_seed leaves the GPU's numbers alone.

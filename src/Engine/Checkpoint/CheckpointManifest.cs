@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
+using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Precision;
 
 namespace DeepSpeedSharp.Engine.Checkpoint;
@@ -27,6 +28,9 @@ internal sealed record CheckpointState
     public long OptimizerSteps { get; init; }
 
     public long? ScheduleIteration { get; init; }
+
+    /// <summary>Where the data loader stands; null when the engine knows of none.</summary>
+    public DataPlace? Data { get; init; }
 
     /// <summary>State of the fp16 loss scale; null in other precisions.</summary>
     public LossScalerState? LossScaler { get; init; }

@@ -42,10 +42,23 @@ internal static unsafe partial class CudaMemory
 
             if (!IsBelieved.TryGetValue(device, out bool isBelieved))
             {
-                isBelieved = IsBelieved[device] = ShowsATensor(device);
+                isBelieved = IsBelieved[device] = Try(() => ShowsATensor(device));
             }
 
             return isBelieved && FromAllocator(device) is { } use ? use : FromDriver(device);
+        }
+    }
+
+    // A full GPU has no room for the tensor, and a system older than any that is supported may lack dladdr.
+    private static bool Try(Func<bool> test)
+    {
+        try
+        {
+            return test();
+        }
+        catch (Exception e) when (e is ExternalException or DllNotFoundException or EntryPointNotFoundException)
+        {
+            return false;
         }
     }
 

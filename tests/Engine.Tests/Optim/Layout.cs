@@ -1,6 +1,5 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Optim;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Tests.Optim;

@@ -1,7 +1,6 @@
 using System.Text.Json;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Optim;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Tests.Optim;

@@ -10,7 +10,8 @@ internal sealed class FlopsProfiler : IDisposable
     private readonly TimeProvider _clock;
     private readonly Action _synchronize;
     private readonly List<ModuleHooks> _hooks = [];
-    private readonly Stack<(ModuleProfile Profile, long Start)> _open = new();
+    private readonly Stack<(ModuleProfile Profile, long Start, TimeSpan Overhead)> _open = new();
+    private TimeSpan _overhead; // of counting, so far
 
     public FlopsProfiler(nn.Module model, TimeProvider clock, Action synchronize)
     {
@@ -33,9 +34,12 @@ internal sealed class FlopsProfiler : IDisposable
     {
         ModuleHooks? hooks = ModuleHooks.Attach(module, () => Begin(profile), (arguments, result) =>
         {
-            TimeSpan latency = End(profile);
+            _synchronize();
+            long end = _clock.GetTimestamp();
+            TimeSpan latency = End(profile, end);
             var call = new ModuleCall(ModuleHooks.ShapesOf(arguments), ModuleHooks.ShapesOf(result));
             profile.Called(module is ICountFlops counted ? counted.CountFlops(call) : LayerFlops.Of(module, call), latency);
+            _overhead += _clock.GetElapsedTime(end);
         });
         if (hooks is not null)
         {
@@ -46,19 +50,18 @@ internal sealed class FlopsProfiler : IDisposable
     private void Begin(ModuleProfile profile)
     {
         _synchronize();
-        _open.Push((profile, _clock.GetTimestamp()));
+        _open.Push((profile, _clock.GetTimestamp(), _overhead));
     }
 
-    // A call whose forward threw, and was caught by its caller, is still open above ours.
-    private TimeSpan End(ModuleProfile profile)
+    // Without the time that counting took in the modules inside. A call whose forward threw, and was caught by its
+    // caller, is still open above ours.
+    private TimeSpan End(ModuleProfile profile, long end)
     {
-        _synchronize();
-        long end = _clock.GetTimestamp();
-        while (_open.TryPop(out (ModuleProfile Profile, long Start) call))
+        while (_open.TryPop(out (ModuleProfile Profile, long Start, TimeSpan Overhead) call))
         {
             if (ReferenceEquals(call.Profile, profile))
             {
-                return _clock.GetElapsedTime(call.Start, end);
+                return _clock.GetElapsedTime(call.Start, end) - (_overhead - call.Overhead);
             }
         }
 

@@ -80,6 +80,8 @@ internal sealed class ModuleHooks : IDisposable
         Expression arguments = Expression.NewArrayInit(typeof(object),
             parameters[1..^1].Select(p => Expression.Convert(p, typeof(object))));
         Expression callback = Expression.Invoke(Expression.Constant(after), arguments, Expression.Convert(result, typeof(object)));
-        return Expression.Lambda(hook, Expression.Block(callback, result), parameters).Compile();
+        Delegate adapter = Expression.Lambda(hook, Expression.Block(callback, result), parameters).Compile();
+        RuntimeHelpers.PrepareDelegate(adapter); // or the first call, which is the one that is timed, would compile it
+        return adapter;
     }
 }
