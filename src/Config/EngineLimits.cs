@@ -85,7 +85,6 @@ public static class EngineLimits
         {
             errors.Add("amp.enabled", "mixed precision by Apex is not supported", "use \"bf16\" or \"fp16\"");
         }
-
     }
 
     private static void AddZero(DeepSpeedConfig config, ConfigErrors errors)
@@ -105,10 +104,13 @@ public static class EngineLimits
     private static void AddSections(DeepSpeedConfig config, ConfigErrors errors)
     {
         ActivationCheckpointingConfig checkpointing = config.ActivationCheckpointing;
-        NotYet(errors, checkpointing.PartitionActivations, "activation_checkpointing.partition_activations", "use false; cpu_checkpointing saves more");
-        NotYet(errors, checkpointing.ContiguousMemoryOptimization, "activation_checkpointing.contiguous_memory_optimization", "use false");
-        NotYet(errors, checkpointing.SynchronizeCheckpointBoundary, "activation_checkpointing.synchronize_checkpoint_boundary", "use false");
-        NotYet(errors, checkpointing.Profile, "activation_checkpointing.profile", "use false, and \"wall_clock_breakdown\"");
+        NotYet(errors, checkpointing.PartitionActivations, "activation_checkpointing.partition_activations",
+            "use false; inputs are not split, as every rank holds the whole model");
+        NotYet(errors, checkpointing.ContiguousMemoryOptimization, "activation_checkpointing.contiguous_memory_optimization",
+            "use false");
+        NotYet(errors, checkpointing.SynchronizeCheckpointBoundary, "activation_checkpointing.synchronize_checkpoint_boundary",
+            "use false");
+        NotYet(errors, checkpointing.Profile, "activation_checkpointing.profile", "use false");
         NotYet(errors, config.CommsLogger.Enabled, "comms_logger.enabled", "use false", "logging of collectives");
         NotYet(errors, config.Checkpoint.TagValidation == TagValidation.Fail, "checkpoint.tag_validation", "use \"Warn\"");
         NotYet(errors, config.Checkpoint.LoadUniversal, "checkpoint.load_universal", "use false");

@@ -117,6 +117,7 @@ public sealed partial class DeepSpeedEngine
         }
 
         Batch = Batch with { TrainBatchSize = trainBatchSize, GradientAccumulationSteps = (int)(trainBatchSize / unit) };
+        ObserveBatch();
     }
 
     /// <summary>Changes the micro batch and with it the train batch; accumulation stays. The data loader keeps its own
@@ -129,6 +130,7 @@ public sealed partial class DeepSpeedEngine
         ThrowIfMidStep(nameof(SetTrainMicroBatchSize));
         int train = checked(microBatchSize * Batch.GradientAccumulationSteps * Batch.WorldSize);
         Batch = Batch with { TrainBatchSize = train, MicroBatchSize = microBatchSize };
+        ObserveBatch();
     }
 
     /// <summary>Makes a data loader for this engine's ranks and micro batch.</summary>
@@ -200,6 +202,14 @@ public sealed partial class DeepSpeedEngine
         _scale.Dispose();
         _report.Dispose();
         _parameters.Dispose();
+    }
+
+    private void ObserveBatch()
+    {
+        if (_observer is not null)
+        {
+            _observer.Batch = Batch;
+        }
     }
 
     private double[] CurrentRates() => [.. Optimizer.ParameterGroups.Select(g => g.LearningRate)];

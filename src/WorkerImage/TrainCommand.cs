@@ -16,6 +16,7 @@ internal static class TrainCommand
         var steps = new Option<long>("--max-steps", "--max_steps", "--steps") { DefaultValueFactory = _ => 1000, HelpName = "N", Description = "Optimizer steps to train" };
         steps.Validators.Add(r => { if (r.GetValueOrDefault<long>() < 1) { r.AddError("--max-steps must be at least 1"); } });
         var shuffle = new Option<bool>("--shuffle") { Description = "Read samples in another random order in each pass" };
+        var recompute = new Option<bool>("--gradient-checkpointing", "--gradient_checkpointing") { Description = "Keep only each block's input, and compute the rest again in backward: less memory, a third more work" };
         var seed = new Option<long>("--seed") { DefaultValueFactory = _ => 42, HelpName = "N", Description = "Seed of fresh weights, dropout and --shuffle" };
         Option<int?> vocab = Positive("--vocab-size", "--vocab_size", null, "Vocabulary of fresh weights (default: 256 for text, else the model's)");
         Option<int?> layers = Positive("--n-layer", "--n_layer", null, "Layers of fresh weights");
@@ -37,7 +38,7 @@ internal static class TrainCommand
 
         var command = new Command("train", "Trains a causal language model (GPT-2) over all ranks of the environment.")
         {
-            model, data, format, config, length, steps, shuffle, seed, vocab, layers, heads, embedding, dropout, checkpoints,
+            model, data, format, config, length, steps, shuffle, recompute, seed, vocab, layers, heads, embedding, dropout, checkpoints,
             saveSteps, limit, metrics, port, peak,
         };
         var trainer = new TrainerOptions();
@@ -59,6 +60,7 @@ internal static class TrainCommand
             SequenceLength = r.GetValue(length),
             MaxSteps = r.GetValue(steps),
             Shuffle = r.GetValue(shuffle),
+            GradientCheckpointing = r.GetValue(recompute),
             Seed = r.GetValue(seed),
             VocabSize = r.GetValue(vocab),
             Layers = r.GetValue(layers),

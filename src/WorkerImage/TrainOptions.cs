@@ -13,6 +13,7 @@ internal sealed record TrainOptions
     public int? SequenceLength { get; init; }
     public long MaxSteps { get; init; }
     public bool Shuffle { get; init; }
+    public bool GradientCheckpointing { get; init; }
     public long Seed { get; init; }
     public int? VocabSize { get; init; }
     public int? Layers { get; init; }

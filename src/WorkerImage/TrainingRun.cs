@@ -52,7 +52,10 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
 
         using ProcessGroup group = DeepSpeed.InitDistributed(environment);
         manual_seed(options.Seed);
-        var model = new Gpt2Model(shape);
+        var model = new Gpt2Model(shape)
+        {
+            Checkpointing = ActivationPlan.From(config.ActivationCheckpointing, options.GradientCheckpointing, shape.Layers),
+        };
         source.LoadWeights(model);
         Action<string> print = Console.WriteLine;
         (DeepSpeedEngine engine, _, DataLoader<TokenBatch>? loader, _) = DeepSpeed.Initialize(

@@ -24,7 +24,9 @@ public sealed class SourceTests
     [InlineData("Comm", "Native")]
     [InlineData("Optim", "Native")]
     [InlineData("ActivationCheckpointing", "Native")]
-    [InlineData("Checkpoint", "Native", "Comm", "Optim", "Precision")]
+    [InlineData("Checkpoint", "Native", "Comm", "Data", "Optim", "Precision")]
+    [InlineData("Kernels", "Native")]
+    [InlineData("Observability", "Native")]
     public void Engine_Folder_UsesOnlyTheFoldersBelowIt(string folder, params string[] below)
     {
         var allowed = below.Append(folder).Select(name => $"{Engine}.{name}").ToHashSet();

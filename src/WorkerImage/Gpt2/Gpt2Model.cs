@@ -21,6 +21,9 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
         Initialize(config);
     }
 
+    /// <summary>Which activations are computed again in backward; null keeps all.</summary>
+    public ActivationPlan? Checkpointing { init => transformer.Checkpointing = value; }
+
     /// <summary>Mean cross entropy of the next token.</summary>
     /// <param name="tokens">[batch, length] int64.</param>
     /// <param name="targets">[batch, length] int64: the token after each.</param>
@@ -66,6 +69,8 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
         private readonly LayerNorm ln_f;
         private readonly double _dropout;
 
+        public ActivationPlan? Checkpointing { get; set; }
+
         public Transformer(Gpt2Config config)
             : base(nameof(Transformer))
         {
@@ -81,6 +86,11 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
         {
             Tensor positions = arange(tokens.shape[1], int64, tokens.device);
             Tensor x = functional.dropout(wte.call(tokens) + wpe.call(positions), _dropout, training);
+            if (training && Checkpointing is { } plan)
+            {
+                return ln_f.call(plan.Run([.. h], x));
+            }
+
             foreach (Block block in h)
             {
                 x = block.call(x);
