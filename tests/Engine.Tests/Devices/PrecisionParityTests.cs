@@ -55,7 +55,7 @@ public sealed class PrecisionParityTests
     public void Train_TwoRanksOnOneDevice_EqualOneRankWithBothBatches(string device, string precision)
     {
         SkipWithout(device);
-        double tolerance = precision == "fp32" ? 2e-5 : 1e-2;
+        double tolerance = precision == "fp32" ? 2e-5 : 2e-2; // in bf16, a batch of one may take another matrix kernel
         (double Loss, double Norm)[] expected = UnderTheEngine(new Device(device), precision);
 
         (double Loss, double Norm)[] actual = UnderTheEngine(new Device(device), precision, ranks: 2);
