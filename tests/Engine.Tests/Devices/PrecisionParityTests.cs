@@ -55,7 +55,8 @@ public sealed class PrecisionParityTests
     public void Train_TwoRanksOnOneDevice_EqualOneRankWithBothBatches(string device, string precision)
     {
         SkipWithout(device);
-        double tolerance = precision == "fp32" ? 2e-5 : 2e-2; // in bf16, a batch of one may take another matrix kernel
+        // In bf16, a batch of one may take another matrix kernel, and the difference grows from step to step.
+        double tolerance = precision == "fp32" ? 2e-5 : 5e-2;
         (double Loss, double Norm)[] expected = UnderTheEngine(new Device(device), precision);
 
         (double Loss, double Norm)[] actual = UnderTheEngine(new Device(device), precision, ranks: 2);
@@ -64,6 +65,9 @@ public sealed class PrecisionParityTests
         {
             Assert.Equal(expected[i].Loss, actual[i].Loss, tolerance * expected[i].Loss);
         }
+
+        // Adam hides a wrong average; the norm shows it.
+        Assert.Equal(expected[0].Norm, actual[0].Norm, Math.Min(tolerance, 2e-2) * expected[0].Norm);
     }
 
     // The numbers of a step may be read at once or later: they are the same.
