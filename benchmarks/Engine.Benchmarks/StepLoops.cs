@@ -15,7 +15,14 @@ internal sealed class StepModel : IDisposable
 
     private static readonly Gpt2Config Shape = new()
     {
-        VocabSize = 2048, Positions = Length, Embedding = 192, Layers = 4, Heads = 4, AttentionDropout = 0, EmbeddingDropout = 0, ResidualDropout = 0,
+        VocabSize = 2048,
+        Positions = Length,
+        Embedding = 192,
+        Layers = 4,
+        Heads = 4,
+        AttentionDropout = 0,
+        EmbeddingDropout = 0,
+        ResidualDropout = 0,
     };
 
     private readonly Tensor _tokens;
