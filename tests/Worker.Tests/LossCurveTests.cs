@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace DeepSpeedSharp.Worker.Tests;
 
 /// <summary>Training by real processes, against the losses of the original and against itself.</summary>
@@ -12,19 +10,11 @@ public sealed class LossCurveTests : IDisposable
     [Fact]
     public void Train_TwoProcesses_ReproducesTheLossCurveOfTheOriginal()
     {
-        using JsonDocument reference = JsonDocument.Parse(File.ReadAllText(Path.Combine(RunningWorker.Vectors, "zero0_adam.json")));
-        string config = Write("ds.json", reference.RootElement.GetProperty("ds_config").GetRawText());
+        LossCurve original = LossCurve.Read("zero0_adam");
 
-        MetricsLine[] lines = Train(2, config, steps: 30);
+        MetricsLine[] lines = Train(2, Write("ds.json", original.Config), original.Steps);
 
-        JsonElement[] expected = [.. reference.RootElement.GetProperty("steps").EnumerateArray()];
-        Assert.Equal(expected.Select(s => s.GetProperty("step").GetInt64()), lines.Select(l => l.Step));
-        for (int i = 0; i < lines.Length; i++)
-        {
-            double loss = expected[i].GetProperty("loss").GetDouble();
-            Assert.InRange(lines[i].Loss, loss * (1 - 1e-4), loss * (1 + 1e-4));
-            Assert.Equal(expected[i].GetProperty("lr_after").GetDouble(), lines[i].Lr, 1e-12);
-        }
+        original.AssertEqual(lines);
     }
 
     [Theory]
@@ -95,8 +85,8 @@ public sealed class LossCurveTests : IDisposable
     }
 
     private static string Arguments(string config, int steps, string options) =>
-        $"train {(options.Contains("--model", StringComparison.Ordinal) ? "" : $"--model {RunningWorker.Vectors}")} "
-        + $"--data {Path.Combine(RunningWorker.Vectors, "tokens.i32")} --sequence-length 64 --max-steps {steps} --deepspeed {config} {options}";
+        $"train {(options.Contains("--model", StringComparison.Ordinal) ? "" : $"--model {LossCurve.Folder}")} "
+        + $"--data {LossCurve.Tokens} --sequence-length {LossCurve.SequenceLength} --max-steps {steps} --deepspeed {config} {options}";
 
     private static void RunAll(RunningWorker[] workers)
     {
