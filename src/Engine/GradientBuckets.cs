@@ -191,7 +191,7 @@ internal sealed class GradientBuckets : IDisposable
 
         if (bucket.Rows is { } rows)
         {
-            return rows.SumAsync(_group);
+            return rows.SumAsync(_group, _travelling);
         }
 
         return bucket.Range.dtype == _travelling ? _group.AllReduceAsync(bucket.Range, name) : InOtherTypeAsync(bucket.Range, name);
