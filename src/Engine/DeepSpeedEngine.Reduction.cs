@@ -5,28 +5,28 @@ namespace DeepSpeedSharp.Engine;
 /// <content>When gradients are summed over ranks.</content>
 public sealed partial class DeepSpeedEngine
 {
-    private bool _isNotSyncing;
+    private string? _notSyncing; // the call that holds the sum over ranks back
 
     /// <summary>Keeps gradients on this rank until the returned object is disposed; backward only accumulates.</summary>
     /// <returns>Dispose it to sum over ranks again.</returns>
-    /// <exception cref="InvalidOperationException">Already inside one.</exception>
+    /// <exception cref="InvalidOperationException">Already inside one, or inside <see cref="CoalesceGradReduction"/>.</exception>
     public IDisposable NoSync()
     {
         ThrowIfNotSyncing(nameof(NoSync));
-        _isNotSyncing = true;
-        return new Ending(() => _isNotSyncing = false);
+        _notSyncing = nameof(NoSync);
+        return new Ending(() => _notSyncing = null);
     }
 
     /// <summary>Several backward calls, one sum over ranks when the returned object is disposed.</summary>
     /// <returns>Dispose it to sum; at a micro batch that does not end a step it only accumulates.</returns>
-    /// <exception cref="InvalidOperationException">Inside <see cref="NoSync"/>.</exception>
+    /// <exception cref="InvalidOperationException">Already inside one, or inside <see cref="NoSync"/>.</exception>
     public IDisposable CoalesceGradReduction()
     {
         ThrowIfNotSyncing(nameof(CoalesceGradReduction));
-        _isNotSyncing = true;
+        _notSyncing = nameof(CoalesceGradReduction);
         return new Ending(() =>
         {
-            _isNotSyncing = false;
+            _notSyncing = null;
             if (IsGradientAccumulationBoundary)
             {
                 AllReduceGradients();
@@ -55,8 +55,10 @@ public sealed partial class DeepSpeedEngine
     public void SetGradientAccumulationBoundary(bool isBoundary) => _boundary = isBoundary;
 
     /// <summary>Forgets the gradients of this step. Not needed in the usual loop: <see cref="Step"/> clears them.</summary>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
     public void ZeroGrad()
     {
+        FinishReduction(); // of a backward that failed half-way: the other ranks wait for its sums
         using IDisposable noGrad = TorchSharp.torch.no_grad();
         _parameters.Gradients.zero_().DetachFromDisposeScope();
         _report.Clear();
@@ -74,7 +76,7 @@ public sealed partial class DeepSpeedEngine
                 + "Backward; add the losses and call Backward once, or put all Backward calls of the micro batch into CoalesceGradReduction()");
         }
 
-        bool isLast = !_isNotSyncing && _boundary is null && _config.ManagedGradientAccumulation && IsGradientAccumulationBoundary;
+        bool isLast = _notSyncing is null && _boundary is null && _config.ManagedGradientAccumulation && IsGradientAccumulationBoundary;
         if (isLast)
         {
             _buckets.Begin();
@@ -96,9 +98,9 @@ public sealed partial class DeepSpeedEngine
 
     private void ThrowIfNotSyncing(string call)
     {
-        if (_isNotSyncing)
+        if (_notSyncing is not null)
         {
-            throw new InvalidOperationException($"{call} was called inside NoSync(); dispose what NoSync() returned first");
+            throw new InvalidOperationException($"{call} was called inside {_notSyncing}(); dispose what {_notSyncing}() returned first");
         }
     }
 

@@ -52,14 +52,7 @@ public sealed class ProcessGroup : IDisposable
             throw new ArgumentException($"AllReduce of {name}: the element type is {type}; only Float32, Float16 and BFloat16 can be summed over ranks", nameof(tensor));
         }
 
-        int size = Summation.BytesOf(type);
-        if (_transport is null)
-        {
-            return Task.CompletedTask;
-        }
-
-        string operation = $"AllReduce of {name} ({tensor.numel() * size / 1048576.0:0.0} MiB)";
-        return OnHost(tensor, bytes => Ring.AllReduceAsync(_transport, bytes, type, operation));
+        return _transport is null ? Task.CompletedTask : InTurnAsync(() => ReduceNowAsync(tensor, name));
     }
 
     /// <summary>Starts gathering bytes of all ranks.</summary>
@@ -74,28 +67,66 @@ public sealed class ProcessGroup : IDisposable
         }
 
         byte[][] result = [];
-        Task done = Enqueue(async () =>
-        {
-            byte[][] lengths = await GatherAsync(BitConverter.GetBytes(mine.Length), sizeof(int)).ConfigureAwait(false);
-            int[] counts = [.. lengths.Select(bytes => BitConverter.ToInt32(bytes))];
-            byte[][] blocks = await GatherAsync(mine, counts.Max()).ConfigureAwait(false);
-            result = [.. blocks.Select((block, rank) => block[..counts[rank]])];
-        });
+        Task done = InTurnAsync(async () => result = await GatherNowAsync(mine, name).ConfigureAwait(false));
         return Result();
-
-        async Task<byte[][]> GatherAsync(byte[] block, int length)
-        {
-            byte[][] blocks = [.. Enumerable.Range(0, WorldSize).Select(_ => new byte[length])];
-            block.CopyTo(blocks[Rank], 0);
-            await Ring.AllGatherAsync(_transport, blocks, $"AllGather of {name}").ConfigureAwait(false);
-            return blocks;
-        }
 
         async Task<byte[][]> Result()
         {
             await done.ConfigureAwait(false);
             return result;
         }
+    }
+
+    /// <summary>Runs several collectives as one: no other comes between them, on any rank.</summary>
+    /// <remarks>A collective that is started when another has ended would take its place in the order by chance, and
+    /// another one on each rank.</remarks>
+    /// <param name="collectives">Calls <see cref="GatherNowAsync"/> and <see cref="ReduceNowAsync"/> only, the same ones on every rank.</param>
+    /// <returns>Ends with them; faults with <see cref="PeerLostException"/>.</returns>
+    internal Task InTurnAsync(Func<Task> collectives)
+    {
+        lock (_order)
+        {
+            Task previous = _last;
+            return _last = Task.Run(async () =>
+            {
+                await previous.ConfigureAwait(false);
+                try
+                {
+                    await collectives().ConfigureAwait(false);
+                }
+                catch (PeerLostException)
+                {
+                    // Closing our links at once tells the neighbours, which tell theirs: nobody waits for a timeout.
+                    _transport!.Dispose();
+                    throw;
+                }
+            });
+        }
+    }
+
+    /// <summary>Gathers bytes of all ranks; within <see cref="InTurnAsync"/>.</summary>
+    internal async Task<byte[][]> GatherNowAsync(byte[] mine, string name)
+    {
+        byte[][] lengths = await GatherAsync(BitConverter.GetBytes(mine.Length), sizeof(int)).ConfigureAwait(false);
+        int[] counts = [.. lengths.Select(bytes => BitConverter.ToInt32(bytes))];
+        byte[][] blocks = await GatherAsync(mine, counts.Max()).ConfigureAwait(false);
+        return [.. blocks.Select((block, rank) => block[..counts[rank]])];
+
+        async Task<byte[][]> GatherAsync(byte[] block, int length)
+        {
+            byte[][] all = [.. Enumerable.Range(0, WorldSize).Select(_ => new byte[length])];
+            block.CopyTo(all[Rank], 0);
+            await Ring.AllGatherAsync(_transport!, all, $"AllGather of {name}").ConfigureAwait(false);
+            return all;
+        }
+    }
+
+    /// <summary>Sums a tensor over all ranks, in place; within <see cref="InTurnAsync"/>.</summary>
+    internal Task ReduceNowAsync(Tensor tensor, string name)
+    {
+        torch.ScalarType type = tensor.dtype;
+        string operation = $"AllReduce of {name} ({tensor.numel() * Summation.BytesOf(type) / 1048576.0:0.0} MiB)";
+        return OnHost(tensor, bytes => Ring.AllReduceAsync(_transport!, bytes, type, operation));
     }
 
     /// <summary>Copies one rank's tensor to all ranks.</summary>
@@ -107,7 +138,7 @@ public sealed class ProcessGroup : IDisposable
     {
         if (_transport is not null && tensor.numel() > 0)
         {
-            Wait(OnHost(tensor, bytes => Ring.BroadcastAsync(_transport, bytes, root, $"Broadcast of {name}")));
+            Wait(InTurnAsync(() => OnHost(tensor, bytes => Ring.BroadcastAsync(_transport, bytes, root, $"Broadcast of {name}"))));
         }
     }
 
@@ -130,19 +161,17 @@ public sealed class ProcessGroup : IDisposable
     /// <summary>Closes the links; other ranks that still wait for this one see it as lost.</summary>
     public void Dispose() => _transport?.Dispose();
 
-    private Task OnHost(Tensor tensor, Func<Memory<byte>, Task> operation)
+    private static async Task OnHost(Tensor tensor, Func<Memory<byte>, Task> operation)
     {
         if (tensor.device_type == DeviceType.CPU)
         {
-            return Enqueue(() => InPieces(tensor, operation));
+            await InPieces(tensor, operation).ConfigureAwait(false);
+            return;
         }
 
-        return Enqueue(async () =>
-        {
-            using Tensor staged = tensor.cpu().DetachFromDisposeScope();
-            await InPieces(staged, operation).ConfigureAwait(false);
-            tensor.copy_(staged).DetachFromDisposeScope();
-        });
+        using Tensor staged = tensor.cpu().DetachFromDisposeScope();
+        await InPieces(staged, operation).ConfigureAwait(false);
+        tensor.copy_(staged).DetachFromDisposeScope();
     }
 
     private static async Task InPieces(Tensor tensor, Func<Memory<byte>, Task> operation)
@@ -153,28 +182,6 @@ public sealed class ProcessGroup : IDisposable
         {
             using Tensor piece = flat.narrow(0, start, Math.Min(LargestPiece, elements - start)).DetachFromDisposeScope();
             await operation(TensorMemory.Bytes(piece)).ConfigureAwait(false);
-        }
-    }
-
-    private Task Enqueue(Func<Task> operation)
-    {
-        lock (_order)
-        {
-            Task previous = _last;
-            return _last = Task.Run(async () =>
-            {
-                await previous.ConfigureAwait(false);
-                try
-                {
-                    await operation().ConfigureAwait(false);
-                }
-                catch (PeerLostException)
-                {
-                    // Closing our links at once tells the neighbours, which tell theirs: nobody waits for a timeout.
-                    _transport!.Dispose();
-                    throw;
-                }
-            });
         }
     }
 
