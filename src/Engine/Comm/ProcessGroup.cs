@@ -46,12 +46,7 @@ public sealed class ProcessGroup : IDisposable
     /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
     public Task AllReduceAsync(Tensor tensor, string name = "tensor")
     {
-        torch.ScalarType type = tensor.dtype;
-        if (!Summation.Supports(type))
-        {
-            throw new ArgumentException($"AllReduce of {name}: the element type is {type}; only Float32, Float16 and BFloat16 can be summed over ranks", nameof(tensor));
-        }
-
+        torch.ScalarType type = Summable(tensor, "AllReduce", name);
         int size = Summation.BytesOf(type);
         if (_transport is null)
         {
@@ -59,7 +54,42 @@ public sealed class ProcessGroup : IDisposable
         }
 
         string operation = $"AllReduce of {name} ({tensor.numel() * size / 1048576.0:0.0} MiB)";
-        return OnHost(tensor, bytes => Ring.AllReduceAsync(_transport, bytes, type, operation));
+        return OnHost(tensor, host => InPieces(host, bytes => Ring.AllReduceAsync(_transport, bytes, type, operation)));
+    }
+
+    /// <summary>Starts summing a tensor over all ranks, in place, each part of it at its owner only.</summary>
+    /// <param name="tensor">As for <see cref="AllReduceAsync"/>. Afterwards this rank's range holds the sum, and what
+    /// other ranks own is of no use.</param>
+    /// <param name="ranges">The elements that each rank owns, the same list on every rank; some may be empty.</param>
+    /// <param name="name">What is reduced, for messages.</param>
+    /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
+    internal Task ReduceScatterAsync(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name)
+    {
+        torch.ScalarType type = Summable(tensor, "ReduceScatter", name);
+        if (_transport is null)
+        {
+            return Task.CompletedTask;
+        }
+
+        string operation = $"ReduceScatter of {name} ({tensor.numel() * Summation.BytesOf(type) / 1048576.0:0.0} MiB)";
+        return OnHost(tensor, host => InRounds(host, ranges, LargestPiece,
+            chunks => Ring.ReduceScatterAsync(_transport, chunks, type, operation)));
+    }
+
+    /// <summary>Gives every rank the parts of a tensor that the ranks own.</summary>
+    /// <param name="tensor">Contiguous, of any type, the same number of elements on every rank.</param>
+    /// <param name="ranges">The elements that each rank owns, the same list on every rank; some may be empty.</param>
+    /// <param name="name">What is gathered, for messages.</param>
+    /// <param name="bucketElements">Largest number of elements that are gathered at a time.</param>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
+    internal void AllGather(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name, long bucketElements = long.MaxValue)
+    {
+        if (_transport is not null)
+        {
+            long round = Math.Clamp(bucketElements / WorldSize, 1, LargestPiece);
+            Wait(OnHost(tensor, host => InRounds(host, ranges, round,
+                chunks => Ring.AllGatherAsync(_transport, chunks, $"AllGather of {name}"))));
+        }
     }
 
     /// <summary>Starts gathering bytes of all ranks.</summary>
@@ -87,7 +117,7 @@ public sealed class ProcessGroup : IDisposable
         {
             byte[][] blocks = [.. Enumerable.Range(0, WorldSize).Select(_ => new byte[length])];
             block.CopyTo(blocks[Rank], 0);
-            await Ring.AllGatherAsync(_transport, blocks, $"AllGather of {name}").ConfigureAwait(false);
+            await Ring.AllGatherAsync(_transport, [.. blocks.Select(b => b.AsMemory())], $"AllGather of {name}").ConfigureAwait(false);
             return blocks;
         }
 
@@ -107,7 +137,7 @@ public sealed class ProcessGroup : IDisposable
     {
         if (_transport is not null && tensor.numel() > 0)
         {
-            Wait(OnHost(tensor, bytes => Ring.BroadcastAsync(_transport, bytes, root, $"Broadcast of {name}")));
+            Wait(OnHost(tensor, host => InPieces(host, bytes => Ring.BroadcastAsync(_transport, bytes, root, $"Broadcast of {name}"))));
         }
     }
 
@@ -130,19 +160,48 @@ public sealed class ProcessGroup : IDisposable
     /// <summary>Closes the links; other ranks that still wait for this one see it as lost.</summary>
     public void Dispose() => _transport?.Dispose();
 
-    private Task OnHost(Tensor tensor, Func<Memory<byte>, Task> operation)
+    private static torch.ScalarType Summable(Tensor tensor, string collective, string name) => Summation.Supports(tensor.dtype)
+        ? tensor.dtype
+        : throw new ArgumentException($"{collective} of {name}: the element type is {tensor.dtype}; only Float32, Float16 and "
+            + "BFloat16 can be summed over ranks", nameof(tensor));
+
+    private Task OnHost(Tensor tensor, Func<Tensor, Task> operation)
     {
         if (tensor.device_type == DeviceType.CPU)
         {
-            return Enqueue(() => InPieces(tensor, operation));
+            return Enqueue(() => operation(tensor));
         }
 
         return Enqueue(async () =>
         {
             using Tensor staged = tensor.cpu().DetachFromDisposeScope();
-            await InPieces(staged, operation).ConfigureAwait(false);
+            await operation(staged).ConfigureAwait(false);
             tensor.copy_(staged).DetachFromDisposeScope();
         });
+    }
+
+    // Every rank's range is cut into pieces of the same length; a round takes one of each.
+    private static async Task InRounds(
+        Tensor tensor, IReadOnlyList<ElementRange> ranges, long roundElements, Func<IReadOnlyList<Memory<byte>>, Task> operation)
+    {
+        using Tensor flat = tensor.view(tensor.numel()).DetachFromDisposeScope();
+        long longest = ranges.Max(range => range.Length);
+        for (long start = 0; start < longest; start += roundElements)
+        {
+            Tensor[] pieces = [.. ranges.Select(range =>
+            {
+                long from = Math.Min(start, range.Length);
+                return flat.narrow(0, range.Start + from, Math.Min(roundElements, range.Length - from)).DetachFromDisposeScope();
+            })];
+            try
+            {
+                await operation([.. pieces.Select(TensorMemory.Bytes)]).ConfigureAwait(false);
+            }
+            finally
+            {
+                Array.ForEach(pieces, piece => piece.Dispose());
+            }
+        }
     }
 
     private static async Task InPieces(Tensor tensor, Func<Memory<byte>, Task> operation)

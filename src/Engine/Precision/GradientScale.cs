@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -29,11 +30,21 @@ internal sealed class GradientScale(double clip, bool checksOverflow) : IDisposa
     /// <summary>Measures gradients.</summary>
     /// <param name="gradients">[n]: gradients that are <paramref name="factor"/> times too large.</param>
     /// <param name="factor">Loss scale, times what is left of averaging over ranks.</param>
-    public void Measure(Tensor gradients, double factor)
+    /// <param name="shards">The ranks, where each has a shard of the gradients; null where each has all of them.</param>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
+    public void Measure(Tensor gradients, double factor, ProcessGroup? shards = null)
     {
         Dispose();
         using DisposeScope scope = NewDisposeScope();
-        using Tensor raw = WideNorm.Of(gradients);
+        Tensor raw = WideNorm.Of(gradients);
+        if (shards is not null)
+        {
+            // A shard that is not finite makes the sum so on every rank: all skip the step together.
+            Tensor squares = raw.square();
+            shards.AllReduce(squares, "gradient norm");
+            raw = squares.sqrt();
+        }
+
         Overflow = checksOverflow ? raw.isfinite().logical_not().to(float32).DetachFromDisposeScope() : null;
         Norm = (raw / factor).DetachFromDisposeScope();
         // max(1, (norm + eps) / clip) x factor
