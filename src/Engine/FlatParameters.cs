@@ -81,7 +81,7 @@ internal sealed class FlatParameters : IDisposable
         bool shardsGradients = _sharding.Stage >= 2;
         Gradients = zeros(shardsGradients ? Own.Length : Shards.Elements, precision.Gradients, device).DetachFromDisposeScope();
         OwnGradients = (shardsGradients ? Gradients.alias() : Gradients.narrow(0, Own.Start, Own.Length)).DetachFromDisposeScope();
-        _unrounded = HasMasters && _sharding.IsOn ? [.. _leaves.Select(leaf => leaf.alias().DetachFromDisposeScope())] : [];
+        _unrounded = HasMasters && _sharding.IsOn ? [.. _leaves.Select(leaf => leaf.detach().DetachFromDisposeScope())] : [];
         _gradientAddresses = shardsGradients ? [] : new nint[Slots.Count];
         for (int i = 0; i < Slots.Count; i++)
         {
@@ -182,7 +182,8 @@ internal sealed class FlatParameters : IDisposable
     {
         if (HasMasters)
         {
-            Weights.copy_(Masters).DetachFromDisposeScope();
+            using DisposeScope scope = NewDisposeScope();
+            Weights.copy_(Masters);
         }
     }
 

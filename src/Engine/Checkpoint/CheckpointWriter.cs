@@ -91,9 +91,10 @@ internal static class CheckpointWriter
         return path;
     }
 
-    // Rank 0 writes the model and the optimizer's state, parameter by parameter whatever the shards are, so the files are
-    // the same in every stage; each rank writes what is its own.
-    private static List<CheckpointFile> WriteShards(string folder, ProcessGroup group, FlatParameters parameters, FlatOptimizer optimizer)
+    /// <summary>Writes this rank's files.</summary>
+    /// <remarks>Rank 0 writes the model and the optimizer's state, parameter by parameter whatever the shards are, so the
+    /// files are the same in every stage; each rank writes what is its own. Every rank must call this.</remarks>
+    internal static IReadOnlyList<CheckpointFile> WriteShards(string folder, ProcessGroup group, FlatParameters parameters, FlatOptimizer optimizer)
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();

@@ -1,3 +1,4 @@
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Zero;
@@ -13,8 +14,9 @@ internal sealed class Stage0Replicated(FlatParameters parameters, GradientBucket
 
     public void ClearGradients()
     {
+        using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        parameters.Gradients.zero_().DetachFromDisposeScope();
+        parameters.Gradients.zero_();
     }
 
     public void GatherWeights()

@@ -1,5 +1,6 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Comm;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Zero;
@@ -43,8 +44,9 @@ internal sealed class Stage1OptimizerState : IZeroStage
 
     public void ClearGradients()
     {
+        using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        _parameters.Gradients.zero_().DetachFromDisposeScope();
+        _parameters.Gradients.zero_();
     }
 
     public void GatherWeights() => _parameters.GatherWeights(_group, _gatherElements);

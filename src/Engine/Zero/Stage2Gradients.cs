@@ -128,8 +128,9 @@ internal sealed class Stage2Gradients : IZeroStage
 
     public void ClearGradients()
     {
+        using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        _parameters.Gradients.zero_().DetachFromDisposeScope();
+        _parameters.Gradients.zero_();
         for (int i = 0; i < _parameters.Slots.Count; i++)
         {
             _parameters.Leaf(i).grad = null;
