@@ -90,7 +90,7 @@ public static class EngineLimits
     private static void AddZero(DeepSpeedConfig config, ConfigErrors errors)
     {
         ZeroConfig zero = config.Zero;
-        NotYet(errors, zero.Stage == 3, "zero_optimization.stage", "use 2", "ZeRO stage 3");
+        NotYet(errors, zero.Stage == 3, "zero_optimization.stage", "use 0, 1 or 2", "ZeRO stage 3");
         NotYet(errors, zero.OffloadParam is { Device: not OffloadDevice.None }, "zero_optimization.offload_param", "remove it",
             "offload of parameters");
         NotYet(errors, zero.OffloadOptimizer is { Device: not OffloadDevice.None }, "zero_optimization.offload_optimizer",

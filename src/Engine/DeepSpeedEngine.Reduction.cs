@@ -55,6 +55,8 @@ public sealed partial class DeepSpeedEngine
         {
             Reduce();
         }
+
+        _zero.ThrowIfUnreduced();
     }
 
     /// <summary>Says whether the next <see cref="Step"/> updates the parameters, instead of counting micro batches.</summary>

@@ -232,7 +232,8 @@ public sealed partial class DeepSpeedEngine : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         // The scale that this step's backward used: it changes only in Settle.
-        _scale.Measure(_parameters.OwnGradients, _lossScaler.Scale * _averaging.Left, _config.Zero.Stage > 0 ? Group : null);
+        _scale.Measure(_parameters.OwnGradients, _lossScaler.Scale * _averaging.Left,
+            _config.Zero.Stage > 0 ? squares => Group.AllReduce(squares, "gradient norm") : null);
         // Kernels that look at the overflow flag themselves spare the wait for it.
         bool isKnownOverflow = Optimizer.NeedsOverflowKnown && _scale.Overflow is { } overflow && overflow.ToSingle() != 0;
         if (isKnownOverflow)

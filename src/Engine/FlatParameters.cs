@@ -37,6 +37,7 @@ internal sealed class FlatParameters : IDisposable
     private readonly nint[] _gradientAddresses = []; // empty when backward makes the gradients
     private Tensor[] _unrounded = []; // the model's own values, while sharded masters still need them
     private readonly Sharding _sharding;
+    private readonly IReadOnlyList<ElementRange> _shardRanges; // by rank
 
     /// <param name="model">The model; its parameters and buffers move to the device.</param>
     /// <param name="device">Where to train.</param>
@@ -71,6 +72,7 @@ internal sealed class FlatParameters : IDisposable
 
         Shards = ShardMap.Over(end, _sharding.WorldSize, AlignmentElements);
         Own = Shards.RangeOf(_sharding.Rank);
+        _shardRanges = Shards.Cut(new ElementRange(0, Shards.Elements));
         Groups = [.. laidOut.Select(group => new ParameterGroup(group.Spec.Name, group.Spec.Params, group.Slots, Own))];
         Slots = [.. laidOut.SelectMany(group => group.Slots)];
         _leaves = [.. Slots.Select(slot => trainable[slot.Name])];
@@ -191,7 +193,7 @@ internal sealed class FlatParameters : IDisposable
     /// <param name="group">The ranks.</param>
     /// <param name="bucketElements">Largest number of elements that are gathered at a time.</param>
     public void GatherWeights(ProcessGroup group, long bucketElements) =>
-        group.AllGather(Weights, Shards.Cut(new ElementRange(0, Shards.Elements)), "weights", bucketElements);
+        group.AllGather(Weights, _shardRanges, "weights", bucketElements);
 
     /// <summary>Sets a parameter: its weight, and the masters that this rank has of it.</summary>
     /// <param name="slot">The parameter.</param>

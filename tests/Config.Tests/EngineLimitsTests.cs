@@ -3,7 +3,7 @@ namespace DeepSpeedSharp.Config.Tests;
 public sealed class EngineLimitsTests
 {
     [Theory]
-    [InlineData("""{ "zero_optimization": { "stage": 3 } }""", "zero_optimization.stage: ZeRO stage 3 is not supported yet; use 2")]
+    [InlineData("""{ "zero_optimization": { "stage": 3 } }""", "zero_optimization.stage: ZeRO stage 3 is not supported yet; use 0, 1 or 2")]
     [InlineData("""{ "zero_optimization": { "stage": 2 }, "optimizer": { "type": "Lamb" } }""", "optimizer.type: Lamb looks at whole parameters, and under ZeRO a rank has shards of them only (zero_allow_untested_optimizer does not change that); use Adam, AdamW, Lion, Adagrad or SGD, or zero_optimization.stage 0")]
     [InlineData("""{ "zero_optimization": true, "sparse_gradients": true }""", "sparse_gradients: gradients are not reduced by rows under ZeRO; remove it, or use zero_optimization.stage 0")]
     [InlineData("""{ "zero_optimization": { "stage": 2, "zero_quantized_gradients": true } }""", "zero_optimization.zero_quantized_gradients: this setting is not supported yet; remove it")]

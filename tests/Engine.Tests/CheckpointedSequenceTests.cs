@@ -74,6 +74,7 @@ public sealed partial class CheckpointedSequenceTests
 
         Step(1);
         Step(2);
+        AloneTests.Collect();
         long before = Tensor.TotalCount;
         long bytesBefore = NativeBytes();
         for (int i = 0; i < 500; i++)

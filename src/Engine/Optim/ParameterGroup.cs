@@ -1,5 +1,4 @@
 using DeepSpeedSharp.Config;
-using DeepSpeedSharp.Engine.Comm;
 
 namespace DeepSpeedSharp.Engine.Optim;
 

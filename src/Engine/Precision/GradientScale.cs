@@ -1,4 +1,3 @@
-using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -30,18 +29,18 @@ internal sealed class GradientScale(double clip, bool checksOverflow) : IDisposa
     /// <summary>Measures gradients.</summary>
     /// <param name="gradients">[n]: gradients that are <paramref name="factor"/> times too large.</param>
     /// <param name="factor">Loss scale, times what is left of averaging over ranks.</param>
-    /// <param name="shards">The ranks, where each has a shard of the gradients; null where each has all of them.</param>
-    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
-    public void Measure(Tensor gradients, double factor, ProcessGroup? shards = null)
+    /// <param name="sumOverRanks">Sums a scalar over ranks in place, where each has a shard of the gradients; null where
+    /// each has all of them.</param>
+    public void Measure(Tensor gradients, double factor, Action<Tensor>? sumOverRanks = null)
     {
         Dispose();
         using DisposeScope scope = NewDisposeScope();
         Tensor raw = WideNorm.Of(gradients);
-        if (shards is not null)
+        if (sumOverRanks is not null)
         {
             // A shard that is not finite makes the sum so on every rank: all skip the step together.
             Tensor squares = raw.square();
-            shards.AllReduce(squares, "gradient norm");
+            sumOverRanks(squares);
             raw = squares.sqrt();
         }
 

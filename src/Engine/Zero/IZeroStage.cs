@@ -14,6 +14,10 @@ internal interface IZeroStage : IDisposable
     /// <exception cref="Comm.PeerLostException">Another rank ended or hangs.</exception>
     void Finish();
 
+    /// <summary>Call before the optimizer: makes sure that no gradients are left out of the step.</summary>
+    /// <exception cref="InvalidOperationException">A backward ran that nobody had announced.</exception>
+    void ThrowIfUnreduced();
+
     /// <summary>Forgets the gradients of this step.</summary>
     void ClearGradients();
 

@@ -1,5 +1,3 @@
-using DeepSpeedSharp.Engine.Comm;
-
 namespace DeepSpeedSharp.Engine.Zero;
 
 /// <summary>The part of a parameter that one rank owns.</summary>

@@ -12,6 +12,11 @@ internal sealed class Stage0Replicated(FlatParameters parameters, GradientBucket
 
     public void Finish() => buckets.Finish();
 
+    public void ThrowIfUnreduced()
+    {
+        // Whatever backward has added to the flat gradients is reduced before a step.
+    }
+
     public void ClearGradients()
     {
         using DisposeScope scope = NewDisposeScope();

@@ -42,6 +42,11 @@ internal sealed class Stage1OptimizerState : IZeroStage
 
     public void Finish() => _buckets.Finish();
 
+    public void ThrowIfUnreduced()
+    {
+        // Whatever backward has added to the flat gradients is reduced before a step.
+    }
+
     public void ClearGradients()
     {
         using DisposeScope scope = NewDisposeScope();

@@ -126,6 +126,19 @@ internal sealed class Stage2Gradients : IZeroStage
         }
     }
 
+    public void ThrowIfUnreduced()
+    {
+        for (int i = 0; i < _parameters.Slots.Count; i++)
+        {
+            using Tensor? left = _parameters.Leaf(i).grad;
+            if (left is not null)
+            {
+                throw new InvalidOperationException($"{_parameters.Slots[i].Name} has a gradient that was not sent to its owner: backward was "
+                    + "called on a loss itself; call engine.Backward(loss), or engine.Scale(loss).backward()");
+            }
+        }
+    }
+
     public void ClearGradients()
     {
         using DisposeScope scope = NewDisposeScope();

@@ -1,5 +1,4 @@
 using System.Text.Json;
-using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Zero;
 
 namespace DeepSpeedSharp.Engine.Tests.Zero;

@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.ActivationCheckpointing;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
 using static TorchSharp.torch;
@@ -133,6 +134,52 @@ public sealed class ZeroRuleTests
         });
 
         Assert.Equal(Train(0), Train(stage));
+    }
+
+    [Fact]
+    public void Step_AfterABackwardTheEngineDoesNotKnowOf_IsRefusedInStageTwo() => With(1, 2, "", (engine, model, loader) =>
+    {
+        (Tensor x, Tensor y) = loader.Next();
+        using Tensor loss = engine.Forward(() => model.call(x, y));
+        loss.backward();
+
+        Assert.Contains("engine.Backward(loss)", Assert.Throws<InvalidOperationException>(() => engine.Step()).Message, StringComparison.Ordinal);
+        return 0;
+    });
+
+    // Weight of a layer that two checkpointed blocks share: its gradient comes in two parts.
+    [Theory]
+    [InlineData(100_000, true)]
+    [InlineData(1, false)]
+    public void Backward_GradientInParts_IsAddedUpOrRefusedWhenItWasSent(long bucketElements, bool fits)
+    {
+        Exception?[] errors = Ranks.Run(2, group =>
+        {
+            var first = nn.Linear(4, 4);
+            var shared = nn.Linear(4, 4);
+            var last = nn.Linear(4, 1);
+            nn.Module<Tensor, Tensor> model = nn.Sequential(first, shared, last);
+            DeepSpeedConfig config = DeepSpeedConfig.Parse($$"""
+                {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": 2, "reduce_bucket_size": {{bucketElements}} },
+                 "optimizer": {"type": "AdamW", "params": {"lr": 0.01} } }
+                """);
+            (DeepSpeedEngine engine, _, _, _) = DeepSpeed.Initialize(model, config, group, CPU);
+            using (engine)
+            using (var scope = NewDisposeScope())
+            {
+                // In one bucket both parts are there before the first layer's gradient fills it.
+                Tensor y = engine.Forward(() => last.call(ActivationCheckpoint.Checkpoint(h => shared.call(h).tanh(),
+                    ActivationCheckpoint.Checkpoint(h => shared.call(h).tanh(), first.call(ones(2, 4))))).sum());
+                return Record.Exception(() =>
+                {
+                    engine.Backward(y);
+                    engine.Step();
+                });
+            }
+        });
+
+        Assert.All(errors, e => Assert.Equal(fits ? null : typeof(InvalidOperationException), e?.GetType()));
+        Assert.All(errors.OfType<Exception>(), e => Assert.Contains("leave one of them out of checkpointing", e.Message, StringComparison.Ordinal));
     }
 
     [Theory]

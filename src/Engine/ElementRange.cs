@@ -1,4 +1,4 @@
-namespace DeepSpeedSharp.Engine.Comm;
+namespace DeepSpeedSharp.Engine;
 
 /// <summary>Elements of a flat buffer that follow each other.</summary>
 /// <param name="Start">The first one.</param>
