@@ -90,7 +90,7 @@ public static class EngineLimits
     private static void AddZero(DeepSpeedConfig config, ConfigErrors errors)
     {
         ZeroConfig zero = config.Zero;
-        NotYet(errors, zero.Stage > 0, "zero_optimization.stage", "use 0", $"ZeRO stage {zero.Stage}");
+        NotYet(errors, zero.Stage == 3, "zero_optimization.stage", "use 0, 1 or 2", "ZeRO stage 3");
         NotYet(errors, zero.OffloadParam is { Device: not OffloadDevice.None }, "zero_optimization.offload_param", "remove it",
             "offload of parameters");
         NotYet(errors, zero.OffloadOptimizer is { Device: not OffloadDevice.None }, "zero_optimization.offload_optimizer",
@@ -99,6 +99,37 @@ public static class EngineLimits
         {
             errors.Add("zero_optimization.legacy_stage1", "the first version of stage 1 does not exist any more", "remove it");
         }
+
+        NotYet(errors, zero.EnableSanityChecks, "zero_optimization.enable_sanity_checks", "remove it");
+        AddZeroPlusPlus(zero.PlusPlus, errors);
+        if (zero.Stage == 0)
+        {
+            return;
+        }
+
+        if (config.Optimizer is { Params: LambParams or MuonParams } optimizer)
+        {
+            errors.Add("optimizer.type", $"{optimizer.Type} looks at whole parameters, and under ZeRO a rank has shards of them only "
+                + "(zero_allow_untested_optimizer does not change that)",
+                "use Adam, AdamW, Lion, Adagrad or SGD, or zero_optimization.stage 0");
+        }
+
+        if (config.SparseGradients)
+        {
+            errors.Add("sparse_gradients", "gradients are not reduced by rows under ZeRO", "remove it, or use zero_optimization.stage 0");
+        }
+    }
+
+    private static void AddZeroPlusPlus(ZeroPlusPlusConfig plus, ConfigErrors errors)
+    {
+        const string Fix = "remove it";
+        NotYet(errors, plus.HpzPartitionSize > 1, "zero_optimization.zero_hpz_partition_size", Fix);
+        NotYet(errors, plus.QuantizedWeights, "zero_optimization.zero_quantized_weights", Fix);
+        NotYet(errors, plus.QuantizedNontrainableWeights, "zero_optimization.zero_quantized_nontrainable_weights", Fix);
+        NotYet(errors, plus.QuantizedGradients, "zero_optimization.zero_quantized_gradients", Fix);
+        NotYet(errors, plus.Loco is not null, "zero_optimization.zeropp_loco_param", Fix);
+        NotYet(errors, plus.MicsShardSize > 0, "zero_optimization.mics_shard_size", Fix);
+        NotYet(errors, plus.MicsHierarchicalParamsGather, "zero_optimization.mics_hierarchical_params_gather", Fix);
     }
 
     private static void AddSections(DeepSpeedConfig config, ConfigErrors errors)

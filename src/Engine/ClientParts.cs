@@ -38,6 +38,13 @@ internal sealed record ClientParts
                 "pass a function that makes the optimizer from the parameters it is given");
         }
 
+        if (HasOptimizer && config.Zero.Stage > 0)
+        {
+            errors.Add("zero_optimization.stage", "an optimizer of the caller's works on whole parameters, and under ZeRO a rank has shards "
+                + "of them only (zero_allow_untested_optimizer does not change that)",
+                "name the optimizer in the config, or use stage 0");
+        }
+
         if (HasOptimizer && ModelParameters is not null)
         {
             errors.Add("optimizer", "both parameter groups and an optimizer were passed to Initialize",

@@ -43,7 +43,7 @@ public sealed partial class DeepSpeedEngine
     public (string? Path, JsonObject? ClientState) LoadCheckpoint(string directory, string? tag = null)
     {
         Settle();
-        if (CheckpointReader.Load(directory, tag, Group, _parameters, Optimizer) is not { } loaded)
+        if (CheckpointReader.Load(directory, tag, Group, _parameters, Optimizer, _config.Zero.Stage == 0 || _config.Zero.LoadFromFp32Weights) is not { } loaded)
         {
             return (null, null);
         }
@@ -131,25 +131,26 @@ public sealed partial class DeepSpeedEngine
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        (string Name, Tensor Target)[] targets = [.. _parameters.Slots.Select(s => (s.Name, FlatParameters.View(_parameters.Masters, s))),
-            .. _parameters.Constants.Select(c => (c.Name, c.Tensor))];
+        (string Name, IReadOnlyList<long> Shape, Action<Tensor> Set)[] targets =
+        [
+            .. _parameters.Slots.Select(slot => (slot.Name, slot.Shape, (Action<Tensor>)(value => _parameters.SetValue(slot, value)))),
+            .. _parameters.Constants.Select(c => (c.Name, (IReadOnlyList<long>)c.Tensor.shape, (Action<Tensor>)(value => c.Tensor.copy_(value)))),
+        ];
         string[] problems =
         [
             .. strict ? targets.Where(t => !state.ContainsKey(t.Name)).Select(t => $"{t.Name} is missing") : [],
             .. strict ? state.Keys.Except(targets.Select(t => t.Name)).Select(name => $"{name} is not in the model") : [],
-            .. targets.Where(t => state.ContainsKey(t.Name) && !state[t.Name].shape.SequenceEqual(t.Target.shape))
-                .Select(t => $"{t.Name} is [{string.Join(", ", state[t.Name].shape)}], the model has [{string.Join(", ", t.Target.shape)}]"),
+            .. targets.Where(t => state.ContainsKey(t.Name) && !state[t.Name].shape.SequenceEqual(t.Shape))
+                .Select(t => $"{t.Name} is [{string.Join(", ", state[t.Name].shape)}], the model has [{string.Join(", ", t.Shape)}]"),
         ];
         if (problems.Length > 0)
         {
             throw new ArgumentException($"the values do not fit the model: {string.Join("; ", problems)}", nameof(state));
         }
 
-        foreach ((string name, Tensor target) in targets.Where(t => state.ContainsKey(t.Name)))
+        foreach ((string name, _, Action<Tensor> set) in targets.Where(t => state.ContainsKey(t.Name)))
         {
-            target.copy_(state[name]);
+            set(state[name]);
         }
-
-        _parameters.CopyMastersToWeights();
     }
 }

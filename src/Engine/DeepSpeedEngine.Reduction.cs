@@ -9,16 +9,23 @@ public sealed partial class DeepSpeedEngine
 
     /// <summary>Keeps gradients on this rank until the returned object is disposed; backward only accumulates.</summary>
     /// <returns>Dispose it to sum over ranks again.</returns>
-    /// <exception cref="InvalidOperationException">Already inside one, or inside <see cref="CoalesceGradReduction"/>.</exception>
+    /// <exception cref="InvalidOperationException">Already inside one, or inside <see cref="CoalesceGradReduction"/>; or ZeRO
+    /// stage 2, which keeps no gradients that are not summed.</exception>
     public IDisposable NoSync()
     {
+        if (_zero.ReducesEveryBackward)
+        {
+            throw new InvalidOperationException($"NoSync() does not exist in ZeRO stage {_config.Zero.Stage}: each backward's gradients "
+                + "go to their owners at once; use zero_optimization.stage 0 or 1, or CoalesceGradReduction()");
+        }
+
         ThrowIfNotSyncing(nameof(NoSync));
         _notSyncing = nameof(NoSync);
         return new Ending(() => _notSyncing = null);
     }
 
     /// <summary>Several backward calls, one sum over ranks when the returned object is disposed.</summary>
-    /// <returns>Dispose it to sum; at a micro batch that does not end a step it only accumulates.</returns>
+    /// <returns>Dispose it to sum; at a micro batch that does not end a step it only accumulates, except in ZeRO stage 2.</returns>
     /// <exception cref="InvalidOperationException">Already inside one, or inside <see cref="NoSync"/>.</exception>
     public IDisposable CoalesceGradReduction()
     {
@@ -27,7 +34,11 @@ public sealed partial class DeepSpeedEngine
         return new Ending(() =>
         {
             _notSyncing = null;
-            if (IsGradientAccumulationBoundary)
+            if (_zero.ReducesEveryBackward)
+            {
+                Reduce();
+            }
+            else if (IsGradientAccumulationBoundary)
             {
                 AllReduceGradients();
             }
@@ -40,14 +51,12 @@ public sealed partial class DeepSpeedEngine
     {
         ThrowIfNotSyncing(nameof(AllReduceGradients));
         FinishReduction(); // a backward of the caller's own has nobody to end it
-        if (!_isReduced)
+        if (!_isReduced && !_zero.ReducesEveryBackward)
         {
-            _observer?.BeforeReduce();
-            _buckets.Begin();
-            _buckets.Finish();
-            _isReduced = true;
-            _observer?.AfterReduce();
+            Reduce();
         }
+
+        _zero.ThrowIfUnreduced();
     }
 
     /// <summary>Says whether the next <see cref="Step"/> updates the parameters, instead of counting micro batches.</summary>
@@ -59,8 +68,7 @@ public sealed partial class DeepSpeedEngine
     public void ZeroGrad()
     {
         FinishReduction(); // of a backward that failed half-way: the other ranks wait for its sums
-        using IDisposable noGrad = TorchSharp.torch.no_grad();
-        _parameters.Gradients.zero_().DetachFromDisposeScope();
+        _zero.ClearGradients();
         _report.Clear();
         (_isReduced, _isReducing) = (false, false);
     }
@@ -70,16 +78,16 @@ public sealed partial class DeepSpeedEngine
     private void BeginReduction()
     {
         FinishReduction();
-        if (_isReduced && Group.WorldSize > 1)
+        if (_isReduced && Group.WorldSize > 1 && !_zero.ReducesEveryBackward)
         {
             throw new InvalidOperationException("this step's gradients were already summed over ranks by an earlier "
                 + "Backward; add the losses and call Backward once, or put all Backward calls of the micro batch into CoalesceGradReduction()");
         }
 
-        bool isLast = _notSyncing is null && _boundary is null && _config.ManagedGradientAccumulation && IsGradientAccumulationBoundary;
-        if (isLast)
+        bool isLast = _boundary is null && _config.ManagedGradientAccumulation && IsGradientAccumulationBoundary;
+        if (_notSyncing is null && (isLast || _zero.ReducesEveryBackward))
         {
-            _buckets.Begin();
+            _zero.Begin();
             _isReducing = true;
         }
     }
@@ -90,10 +98,19 @@ public sealed partial class DeepSpeedEngine
         {
             _isReducing = false;
             _observer?.BeforeReduce();
-            _buckets.Finish();
+            _zero.Finish();
             _observer?.AfterReduce();
             _isReduced = true;
         }
+    }
+
+    private void Reduce()
+    {
+        _observer?.BeforeReduce();
+        _zero.Begin();
+        _zero.Finish();
+        _isReduced = true;
+        _observer?.AfterReduce();
     }
 
     private void ThrowIfNotSyncing(string call)

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Optim;
@@ -28,6 +29,10 @@ public sealed partial class DeepSpeedEngine
 
     /// <summary>Number of trainable values of the model.</summary>
     public long ParameterCount => _parameters.Slots.Sum(slot => slot.Elements);
+
+    /// <summary>Bytes that this rank holds for all of training: weights, gradients, masters and the optimizer's state.
+    /// ZeRO makes them fewer; buffers that exist during backward only are not among them.</summary>
+    public long ModelStateBytes => _parameters.Bytes + Optimizer.States.Sum(s => s.State.numel() * s.State.element_size());
 
     /// <summary>Samples per optimizer step over all ranks.</summary>
     public int TrainBatchSize => Batch.TrainBatchSize;
@@ -164,6 +169,7 @@ public sealed partial class DeepSpeedEngine
         text.AppendLine($"rank {GlobalRank} of {WorldSize} (local rank {LocalRank}) on {Device}, {Precision}");
         text.AppendLine($"batch {Batch.TrainBatchSize} = {Batch.MicroBatchSize} (micro batch) x {Batch.GradientAccumulationSteps} (accumulation) x {WorldSize} (ranks)");
         text.AppendLine($"global steps {GlobalSteps}, skipped {SkippedStepsNow}, micro steps {MicroSteps}, samples {GlobalSamples}, loss scale {_lossScaler.Scale}");
+        text.AppendLine(CultureInfo.InvariantCulture, $"ZeRO stage {_config.Zero.Stage}, model states {ModelStateBytes:#,0} bytes on this rank");
         foreach (ParameterGroup group in Optimizer.ParameterGroups)
         {
             text.AppendLine($"{Optimizer.Name}, group {group.Name}: {group.Slots.Count} parameters, {group.Slots.Sum(s => s.Elements):#,0} values, "
@@ -197,7 +203,7 @@ public sealed partial class DeepSpeedEngine
         }
 
         _observer?.Dispose();
-        _buckets.Dispose();
+        _zero.Dispose();
         Optimizer.Dispose();
         _scale.Dispose();
         _report.Dispose();

@@ -6,6 +6,7 @@ using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Observability;
 using DeepSpeedSharp.Engine.Optim;
 using DeepSpeedSharp.Engine.Precision;
+using DeepSpeedSharp.Engine.Zero;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -18,7 +19,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
 {
     private readonly DeepSpeedConfig _config;
     private readonly FlatParameters _parameters;
-    private readonly GradientBuckets _buckets;
+    private readonly IZeroStage _zero;
     private readonly AveragingPlan _averaging;
     private readonly PrecisionPlan _precision;
     private readonly GradientScale _scale;
@@ -49,18 +50,16 @@ public sealed partial class DeepSpeedEngine : IDisposable
         (Module, _config, Group, Device, _data) = (module, config, group, device, data);
         Batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
         _precision = PrecisionPlan.From(config);
-        _parameters = new FlatParameters(module, device, _precision, client.Groups(config));
+        _parameters = new FlatParameters(module, device, _precision, client.Groups(config), Sharding.From(config.Zero, group));
         ReplicaCheck.Run(_parameters, group);
-        group.Broadcast(_parameters.Masters, 0, "parameters");
-        _parameters.CopyMastersToWeights();
+        _parameters.ShareFromRankZero(group);
         foreach ((string name, Tensor constant) in _parameters.Constants)
         {
             group.Broadcast(constant, 0, name);
         }
 
         _averaging = AveragingPlan.From(config, group.WorldSize);
-        _buckets = new GradientBuckets(_parameters, group, config.Zero.ReduceBucketSize, _averaging, _precision.Communication,
-            config.SparseGradients ? Embeddings.SlotsOf(module, _parameters) : new HashSet<int>());
+        _zero = ZeroStages.Create(config, module, _parameters, group, _averaging, _precision.Communication);
         Optimizer = client.Optimizer(config, _parameters, device);
         (Schedule, _clientSchedule) = client.Schedule(config, Optimizer);
         _warn = group.Rank == 0 ? output.Warn : _ => { };
@@ -153,8 +152,8 @@ public sealed partial class DeepSpeedEngine : IDisposable
         };
     });
 
-    /// <summary>Computes gradients and adds them to those of this step. In the last micro batch of a step they are
-    /// summed over ranks meanwhile.</summary>
+    /// <summary>Computes gradients and adds them to those of this step. In the last micro batch of a step (in ZeRO stage 2
+    /// in each) they are summed over ranks meanwhile.</summary>
     /// <param name="loss">Scalar that depends on the model's parameters; divided by the accumulation steps here, and
     /// multiplied by the loss scale in fp16.</param>
     /// <param name="retainGraph">Keeps the graph for another backward.</param>
@@ -236,7 +235,8 @@ public sealed partial class DeepSpeedEngine : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         // The scale that this step's backward used: it changes only in Settle.
-        _scale.Measure(_parameters.Gradients, _lossScaler.Scale * _averaging.Left);
+        _scale.Measure(_parameters.OwnGradients, _lossScaler.Scale * _averaging.Left,
+            _config.Zero.Stage > 0 ? squares => Group.AllReduce(squares, "gradient norm") : null);
         // Kernels that look at the overflow flag themselves spare the wait for it.
         bool isKnownOverflow = Optimizer.NeedsOverflowKnown && _scale.Overflow is { } overflow && overflow.ToSingle() != 0;
         if (isKnownOverflow)
@@ -245,11 +245,12 @@ public sealed partial class DeepSpeedEngine : IDisposable
         }
         else
         {
-            Optimizer.Step(_parameters.Masters, _parameters.Gradients, new StepScale(_scale.Divisor, _scale.Overflow),
-                _parameters.HasMasters ? _parameters.Weights : null);
+            Optimizer.Step(_parameters.Masters, _parameters.OwnGradients, new StepScale(_scale.Divisor, _scale.Overflow),
+                _parameters.HasMasters ? _parameters.OwnWeights : null);
+            _zero.GatherWeights();
         }
 
-        _parameters.Gradients.zero_();
+        _zero.ClearGradients();
         GlobalSteps++;
         GlobalSamples += Batch.TrainBatchSize;
         Pending pending = new(GlobalSteps, GlobalSamples, _microBatch,

@@ -1,5 +1,6 @@
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
+using DeepSpeedSharp.Engine.Zero;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine;
@@ -13,7 +14,7 @@ namespace DeepSpeedSharp.Engine;
 /// </remarks>
 internal sealed class GradientBuckets : IDisposable
 {
-    private sealed record Bucket(Tensor Range, IReadOnlyList<int> Slots, EmbeddingRows? Rows);
+    private sealed record Bucket(Tensor Range, long Offset, IReadOnlyList<int> Slots, EmbeddingRows? Rows);
 
     private readonly FlatParameters _parameters;
     private readonly ProcessGroup _group;
@@ -25,6 +26,7 @@ internal sealed class GradientBuckets : IDisposable
     private readonly bool[] _seen; // parameters whose gradient this backward has produced
     private readonly List<Task> _running = [];
     private readonly bool _overlap;
+    private bool _hasHooks;
     private bool _reducing;
     private Exception? _hookError;
 
@@ -51,24 +53,26 @@ internal sealed class GradientBuckets : IDisposable
                 _bucketOf[slot] = _buckets.Count;
             }
 
-            _buckets.Add(new Bucket(range, slots, embeddings.Contains(slots[0])
+            _buckets.Add(new Bucket(range, first.Offset, slots, embeddings.Contains(slots[0])
                 ? new EmbeddingRows(FlatParameters.View(parameters.Gradients, first).DetachFromDisposeScope(), first.Name) : null));
         }
 
         _missing = new int[_buckets.Count];
         _seen = new bool[parameters.Slots.Count];
-        for (int i = 0; i < parameters.Slots.Count && group.WorldSize > 1; i++)
-        {
-            int slot = i; // the callback must not capture the parameter itself
-            GradientHook.Register(parameters.Leaf(i), () => OnGradientReady(slot));
-        }
     }
+
+    /// <summary>Sums each part of a bucket at its owner only, by reduce-scatter; null sums everything on every rank.</summary>
+    public ShardMap? Owners { get; init; }
+
+    /// <summary>Whether a parameter that backward does not reach is an error.</summary>
+    public bool RefusesUnused { get; init; }
 
     public int Count => _buckets.Count;
 
     /// <summary>Call before the last backward of a step: buckets are summed as it fills them.</summary>
     public void Begin()
     {
+        RegisterHooks();
         _reducing = true;
         Array.Clear(_seen);
         for (int i = 0; i < _buckets.Count; i++)
@@ -101,11 +105,16 @@ internal sealed class GradientBuckets : IDisposable
             _running.Clear();
             _hookError = null;
         }
+
+        if (RefusesUnused)
+        {
+            UnusedParameters.ThrowIfAny(_parameters.Slots, _seen);
+        }
     }
 
     public void Dispose()
     {
-        for (int i = 0; i < _parameters.Slots.Count && _group.WorldSize > 1; i++)
+        for (int i = 0; i < _parameters.Slots.Count && _hasHooks; i++)
         {
             GradientHook.Clear(_parameters.Leaf(i));
         }
@@ -141,9 +150,24 @@ internal sealed class GradientBuckets : IDisposable
         yield return [.. bucket];
     }
 
+    private void RegisterHooks()
+    {
+        if (_hasHooks || (_group.WorldSize == 1 && !RefusesUnused))
+        {
+            return;
+        }
+
+        _hasHooks = true;
+        for (int i = 0; i < _parameters.Slots.Count; i++)
+        {
+            int slot = i; // the callback must not capture the parameter itself
+            GradientHook.Register(_parameters.Leaf(i), () => OnGradientReady(slot));
+        }
+    }
+
     private void OnGradientReady(int slot)
     {
-        if (!_reducing || !_overlap)
+        if (!_reducing)
         {
             return;
         }
@@ -161,6 +185,11 @@ internal sealed class GradientBuckets : IDisposable
         }
 
         _seen[slot] = true;
+        if (!_overlap || _group.WorldSize == 1)
+        {
+            return;
+        }
+
         try
         {
             _missing[_bucketOf[slot]]--;
@@ -195,15 +224,19 @@ internal sealed class GradientBuckets : IDisposable
             return rows.SumAsync(_group, _travelling);
         }
 
-        return bucket.Range.dtype == _travelling ? _group.AllReduceAsync(bucket.Range, name) : InOtherTypeAsync(bucket.Range, name);
+        return bucket.Range.dtype == _travelling ? SumAsync(bucket, bucket.Range, name) : InOtherTypeAsync(bucket, name);
     }
 
+    private Task SumAsync(Bucket bucket, Tensor values, string name) => Owners is null
+        ? _group.AllReduceAsync(values, name)
+        : _group.ReduceScatterAsync(values, Owners.Cut(new ElementRange(bucket.Offset, values.numel())), name);
+
     // Cast, sum, cast back; the copy lives until the sum is there.
-    private async Task InOtherTypeAsync(Tensor range, string name)
+    private async Task InOtherTypeAsync(Bucket bucket, string name)
     {
-        using Tensor copy = range.to(_travelling).DetachFromDisposeScope();
-        await _group.AllReduceAsync(copy, name).ConfigureAwait(false);
+        using Tensor copy = bucket.Range.to(_travelling).DetachFromDisposeScope();
+        await SumAsync(bucket, copy, name).ConfigureAwait(false);
         using IDisposable noGrad = no_grad();
-        range.copy_(copy).DetachFromDisposeScope();
+        bucket.Range.copy_(copy).DetachFromDisposeScope();
     }
 }

@@ -73,6 +73,7 @@ public sealed class CheckpointedSequenceTests
 
         Step(1);
         Step(2);
+        AloneTests.Collect();
         long before = Tensor.TotalCount;
         long bytesBefore = ProcessMemory.AllocatedNatively();
         for (int i = 0; i < 500; i++)

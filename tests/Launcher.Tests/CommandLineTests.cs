@@ -103,7 +103,7 @@ public sealed class CommandLineTests
             the engine of this release cannot train with it, because of:
               zero_optimization.stage
                 ZeRO stage 3 is not supported yet
-                -> use 0
+                -> use 0, 1 or 2
               zero_optimization.offload_optimizer
                 offload of the optimizer is not supported yet
                 -> remove it

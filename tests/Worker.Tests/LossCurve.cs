@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace DeepSpeedSharp.Worker.Tests;
 
@@ -16,8 +17,17 @@ internal sealed class LossCurve
 
     public static string Tokens { get; } = Path.Combine(Folder, "tokens.i32");
 
-    /// <summary>The DeepSpeed config, JSON on one line.</summary>
-    public string Config => JsonSerializer.Serialize(_file.GetProperty("ds_config"));
+    /// <summary>The DeepSpeed config, JSON on one line; without the offload of the optimizer, which on a CPU is the same
+    /// arithmetic in the same place.</summary>
+    public string Config
+    {
+        get
+        {
+            JsonObject config = JsonObject.Create(_file.GetProperty("ds_config"))!;
+            (config["zero_optimization"] as JsonObject)?.Remove("offload_optimizer");
+            return config.ToJsonString();
+        }
+    }
 
     public int WorldSize => _file.GetProperty("world_size").GetInt32();
 
@@ -29,18 +39,20 @@ internal sealed class LossCurve
         return new LossCurve(document.RootElement.Clone());
     }
 
-    /// <summary>Compares a run in fp32 with it, step by step.</summary>
-    public void AssertEqual(MetricsLine[] lines)
+    /// <summary>Compares a run with it, step by step.</summary>
+    /// <param name="lines">The run.</param>
+    /// <param name="tolerance">How far losses may be apart, relative; gradient norms ten times as far.</param>
+    public void AssertEqual(MetricsLine[] lines, double tolerance = 1e-4)
     {
         JsonElement[] steps = [.. _file.GetProperty("steps").EnumerateArray()];
         Assert.Equal(steps.Select(s => s.GetProperty("step").GetInt64()), lines.Select(l => l.Step));
         foreach ((JsonElement expected, MetricsLine line) in steps.Zip(lines))
         {
-            AssertClose(expected.GetProperty("loss"), line.Loss, 1e-4);
+            AssertClose(expected.GetProperty("loss"), line.Loss, tolerance);
             AssertClose(expected.GetProperty("lr_after"), line.Lr, 1e-12);
             if (expected.GetProperty("grad_norm").ValueKind != JsonValueKind.Null) // the original does not always know it
             {
-                AssertClose(expected.GetProperty("grad_norm"), line.GradNorm, 1e-3);
+                AssertClose(expected.GetProperty("grad_norm"), line.GradNorm, 10 * tolerance);
             }
         }
     }

@@ -2,7 +2,6 @@ using System.Security.Cryptography;
 using System.Text.Json;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Optim;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Checkpoint;
@@ -12,8 +11,15 @@ internal static class CheckpointReader
 {
     private sealed record Found(string? Folder, CheckpointManifest? Manifest, string? Error, bool IsPassing = false);
 
-    public static (string Path, CheckpointState State)? Load(
-        string directory, string? tag, ProcessGroup group, FlatParameters parameters, FlatOptimizer optimizer)
+    /// <param name="directory">Folder of checkpoints.</param>
+    /// <param name="tag">Name of one; null is the latest.</param>
+    /// <param name="group">The ranks.</param>
+    /// <param name="parameters">Gets the weights.</param>
+    /// <param name="optimizer">Gets the state.</param>
+    /// <param name="fromFp32">False starts masters from weights rounded to the model's type.</param>
+    /// <returns>Folder and what is not tensors; null when there is no checkpoint.</returns>
+    public static (string Path, CheckpointState State)? Load(string directory, string? tag, ProcessGroup group,
+        FlatParameters parameters, FlatOptimizer optimizer, bool fromFp32)
     {
         Found found = FromRankZero(group, "looking for a checkpoint", () => Find(directory, tag));
         if (found.Folder is not { } folder)
@@ -21,31 +27,52 @@ internal static class CheckpointReader
             return null;
         }
 
-        FromRankZero(group, $"reading checkpoint {folder}", () =>
+        string model = Path.Combine(folder, CheckpointManifest.ModelFileName);
+        string state = Path.Combine(folder, CheckpointManifest.OptimizerFileName);
+        FromRankZero(group, $"verifying checkpoint {folder}", () =>
         {
             Verify(folder, found.Manifest!);
-            using IDisposable noGrad = no_grad();
             CheckOptimizer(folder, found.Manifest!.State, optimizer);
-            ReadInto(Path.Combine(folder, CheckpointManifest.ModelFileName), "", parameters, parameters.Masters);
-            ReadConstants(Path.Combine(folder, CheckpointManifest.ModelFileName), parameters);
-            string moments = Path.Combine(folder, CheckpointManifest.OptimizerFileName);
-            foreach ((string name, Tensor state) in optimizer.States)
+            using var reader = new SafetensorsReader(model);
+            CheckNames(model, reader, "", parameters);
+            CheckConstants(model, reader, parameters);
+            using var states = new SafetensorsReader(state);
+            foreach ((string name, _) in optimizer.States)
             {
-                ReadInto(moments, $"{name}.", parameters, state);
+                CheckNames(state, states, $"{name}.", parameters);
             }
 
             return found;
         });
-        group.Broadcast(parameters.Masters, 0, "parameters of a checkpoint");
-        parameters.CopyMastersToWeights();
-        foreach ((string name, Tensor constant) in parameters.Constants)
+        using (NewDisposeScope())
+        using (no_grad())
         {
-            group.Broadcast(constant, 0, $"{name} of a checkpoint");
-        }
+            using var reader = new SharedReader(model, group);
+            foreach (ParameterSlot slot in parameters.Slots)
+            {
+                using Tensor value = reader.Read(slot.Name, slot.Shape, float32);
+                using Tensor start = fromFp32 ? value.alias() : value.to(parameters.Weights.dtype).to(float32);
+                parameters.SetValue(slot, start);
+            }
 
-        foreach ((string name, Tensor state) in optimizer.States)
-        {
-            group.Broadcast(state, 0, $"{name} of a checkpoint");
+            foreach ((string name, Tensor constant) in parameters.Constants)
+            {
+                using Tensor value = reader.Read(name, constant.shape, constant.dtype);
+                constant.copy_(value);
+            }
+
+            reader.End(folder);
+            using var states = new SharedReader(state, group);
+            foreach ((string name, Tensor target) in optimizer.States)
+            {
+                foreach (ParameterSlot slot in parameters.Slots)
+                {
+                    using Tensor value = states.Read($"{name}.{slot.Name}", slot.Shape, float32);
+                    parameters.SetState(target, slot, value);
+                }
+            }
+
+            states.End(folder);
         }
 
         RestoreRandomState(folder, found.Manifest!, group, parameters);
@@ -125,9 +152,8 @@ internal static class CheckpointReader
         static string Kind(string name) => name.Equals("AdamW", StringComparison.OrdinalIgnoreCase) ? "adam" : name.ToLowerInvariant();
     }
 
-    private static void ReadInto(string path, string prefix, FlatParameters parameters, Tensor flat)
+    private static void CheckNames(string path, SafetensorsReader reader, string prefix, FlatParameters parameters)
     {
-        using var reader = new SafetensorsReader(path);
         string[] problems = [.. parameters.Slots.Where(s => !reader.Names.Contains(prefix + s.Name)).Select(s => $"{s.Name} is missing"),
             .. parameters.Slots.Where(s => reader.Names.Contains(prefix + s.Name) && !reader.ShapeOf(prefix + s.Name).SequenceEqual(s.Shape))
                 .Select(s => $"{s.Name} is [{string.Join(", ", reader.ShapeOf(prefix + s.Name))}], the model has [{string.Join(", ", s.Shape)}]"),
@@ -138,28 +164,17 @@ internal static class CheckpointReader
             throw new CheckpointException($"{path} belongs to another model: {string.Join("; ", problems.Take(5))}"
                 + (problems.Length > 5 ? $"; and {problems.Length - 5} more" : ""));
         }
-
-        foreach (ParameterSlot slot in parameters.Slots)
-        {
-            using DisposeScope scope = NewDisposeScope();
-            using Tensor value = reader.Read(prefix + slot.Name);
-            FlatParameters.View(flat, slot).copy_(value);
-        }
     }
 
     // Frozen parameters and buffers, such as the running statistics of a batch normalization.
-    private static void ReadConstants(string path, FlatParameters parameters)
+    private static void CheckConstants(string path, SafetensorsReader reader, FlatParameters parameters)
     {
-        using var reader = new SafetensorsReader(path);
         foreach ((string name, Tensor constant) in parameters.Constants)
         {
             if (!reader.Names.Contains(name) || !reader.ShapeOf(name).SequenceEqual(constant.shape))
             {
                 throw new CheckpointException($"{path} belongs to another model: {name} is missing or has another shape");
             }
-
-            using Tensor value = reader.Read(name);
-            constant.copy_(value);
         }
     }
 

@@ -50,7 +50,7 @@ internal static class CheckpointWriter
         });
 
         IReadOnlyList<CheckpointFile> files = Agree(group, "writing its files", tag,
-            () => WriteShards(temporary, group.Rank, parameters, optimizer));
+            () => WriteShards(temporary, group, parameters, optimizer));
 
         Agree(group, "completing it", tag, () =>
         {
@@ -91,28 +91,45 @@ internal static class CheckpointWriter
         return path;
     }
 
-    // Parameters are the same on every rank, so rank 0 writes them; each rank writes what is its own.
-    private static List<CheckpointFile> WriteShards(string folder, int rank, FlatParameters parameters, FlatOptimizer optimizer)
+    /// <summary>Writes this rank's files.</summary>
+    /// <remarks>Rank 0 writes the model and the optimizer's state, parameter by parameter whatever the shards are, so the
+    /// files are the same in every stage; each rank writes what is its own. Every rank must call this.</remarks>
+    internal static IReadOnlyList<CheckpointFile> WriteShards(string folder, ProcessGroup group, FlatParameters parameters, FlatOptimizer optimizer)
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        var files = new List<CheckpointFile>
+        int collected = 0; // by all ranks in this order:
+        SafetensorsWriter.Entry[] model = [.. Named(parameters.Masters, "")];
+        SafetensorsWriter.Entry[] state = [.. optimizer.States.SelectMany(s => Named(s.State, $"{s.Name}."))];
+        var files = new List<CheckpointFile>();
+        try
         {
-            SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.RankFileName(rank)),
-                RandomState.Get(parameters.Masters.device)),
-        };
-        if (rank == 0)
+            files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.RankFileName(group.Rank)),
+                RandomState.Get(parameters.Masters.device)));
+            if (group.Rank == 0)
+            {
+                files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.ModelFileName),
+                    [.. model, .. parameters.Constants.Select(c => SafetensorsWriter.Entry.Of(c.Name, c.Tensor))]));
+                files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.OptimizerFileName), state));
+            }
+        }
+        finally
         {
-            files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.ModelFileName),
-                [.. Named(parameters.Masters, ""), .. parameters.Constants.Select(c => (c.Name, c.Tensor))]));
-            files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.OptimizerFileName),
-                [.. optimizer.States.SelectMany(state => Named(state.State, $"{state.Name}."))]));
+            // The other ranks' part, and rank 0's when its disk failed: nobody may be left waiting for a shard.
+            while (parameters.Shards.WorldSize > 1 && collected < model.Length + state.Length)
+            {
+                (collected < model.Length ? model[collected] : state[collected - model.Length]).Make().Dispose();
+            }
         }
 
         return files;
 
-        IEnumerable<(string, Tensor)> Named(Tensor flat, string prefix) =>
-            parameters.Slots.Select(slot => (prefix + slot.Name, FlatParameters.View(flat, slot)));
+        IEnumerable<SafetensorsWriter.Entry> Named(Tensor flat, string prefix) => parameters.Slots.Select(slot =>
+            new SafetensorsWriter.Entry(prefix + slot.Name, flat.dtype, slot.Shape, () =>
+            {
+                collected++;
+                return parameters.CollectState(flat, slot, group);
+            }));
     }
 
     // Runs a part on every rank and shares how it went, so that one rank's full disk is everyone's exception.

@@ -142,7 +142,7 @@ public sealed class SafetensorsReader : IDisposable
         }
     }
 
-    private static int SizeOf(ScalarType type) => type switch
+    internal static int SizeOf(ScalarType type) => type switch
     {
         ScalarType.Float64 or ScalarType.Int64 => 8,
         ScalarType.Float32 or ScalarType.Int32 => 4,

@@ -14,19 +14,38 @@ internal static class SafetensorsWriter
 {
     private const long LargestPiece = 1 << 24;
 
+    /// <summary>A tensor that is made when its turn comes.</summary>
+    /// <param name="Name">Its name in the file.</param>
+    /// <param name="Type">Its element type.</param>
+    /// <param name="Shape">Its shape.</param>
+    /// <param name="Make">Makes it, contiguous; the writer disposes it.</param>
+    public sealed record Entry(string Name, ScalarType Type, IReadOnlyList<long> Shape, Func<Tensor> Make)
+    {
+        /// <summary>A tensor that is there.</summary>
+        public static Entry Of(string name, Tensor tensor) => new(name, tensor.dtype, tensor.shape, () => tensor.alias());
+    }
+
     /// <summary>Writes a file and puts it on disk.</summary>
     /// <param name="path">The file; overwritten.</param>
     /// <param name="tensors">Names and tensors, contiguous.</param>
     /// <returns>Its size and SHA-256.</returns>
-    public static CheckpointFile Write(string path, IReadOnlyList<(string Name, Tensor Tensor)> tensors)
+    public static CheckpointFile Write(string path, IReadOnlyList<(string Name, Tensor Tensor)> tensors) =>
+        Write(path, [.. tensors.Select(t => Entry.Of(t.Name, t.Tensor))]);
+
+    /// <summary>Writes a file and puts it on disk; one tensor at a time exists for it.</summary>
+    /// <param name="path">The file; overwritten.</param>
+    /// <param name="tensors">The tensors.</param>
+    /// <returns>Its size and SHA-256.</returns>
+    public static CheckpointFile Write(string path, IReadOnlyList<Entry> tensors)
     {
         byte[] header = Header(tensors);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         using var file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 1 << 20);
         Append(header);
-        foreach ((_, Tensor tensor) in tensors)
+        foreach (Entry entry in tensors)
         {
             using DisposeScope scope = NewDisposeScope();
+            using Tensor tensor = entry.Make();
             Tensor flat = tensor.detach().cpu().view(tensor.numel());
             for (long start = 0; start < flat.numel(); start += LargestPiece)
             {
@@ -44,17 +63,17 @@ internal static class SafetensorsWriter
         }
     }
 
-    private static byte[] Header(IReadOnlyList<(string Name, Tensor Tensor)> tensors)
+    private static byte[] Header(IReadOnlyList<Entry> tensors)
     {
         var entries = new JsonObject { ["__metadata__"] = new JsonObject { ["format"] = "pt" } };
         long offset = 0;
-        foreach ((string name, Tensor tensor) in tensors)
+        foreach (Entry entry in tensors)
         {
-            long end = offset + tensor.numel() * tensor.element_size();
-            entries[name] = new JsonObject
+            long end = offset + entry.Shape.Aggregate(1L, (product, d) => product * d) * SafetensorsReader.SizeOf(entry.Type);
+            entries[entry.Name] = new JsonObject
             {
-                ["dtype"] = SafetensorsReader.NameOf(tensor.dtype),
-                ["shape"] = new JsonArray([.. tensor.shape.Select(d => JsonValue.Create(d))]),
+                ["dtype"] = SafetensorsReader.NameOf(entry.Type),
+                ["shape"] = new JsonArray([.. entry.Shape.Select(d => JsonValue.Create(d))]),
                 ["data_offsets"] = new JsonArray(offset, end),
             };
             offset = end;

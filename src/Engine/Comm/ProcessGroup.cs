@@ -46,13 +46,43 @@ public sealed class ProcessGroup : IDisposable
     /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
     public Task AllReduceAsync(Tensor tensor, string name = "tensor")
     {
-        torch.ScalarType type = tensor.dtype;
-        if (!Summation.Supports(type))
+        _ = Summable(tensor, "AllReduce", name);
+        return _transport is null ? Task.CompletedTask : InTurnAsync(() => ReduceNowAsync(tensor, name));
+    }
+
+    /// <summary>Starts summing a tensor over all ranks, in place, each part of it at its owner only.</summary>
+    /// <param name="tensor">As for <see cref="AllReduceAsync"/>. Afterwards this rank's range holds the sum, and what
+    /// other ranks own is of no use.</param>
+    /// <param name="ranges">The elements that each rank owns, the same list on every rank; some may be empty.</param>
+    /// <param name="name">What is reduced, for messages.</param>
+    /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
+    internal Task ReduceScatterAsync(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name)
+    {
+        torch.ScalarType type = Summable(tensor, "ReduceScatter", name);
+        if (_transport is null)
         {
-            throw new ArgumentException($"AllReduce of {name}: the element type is {type}; only Float32, Float16 and BFloat16 can be summed over ranks", nameof(tensor));
+            return Task.CompletedTask;
         }
 
-        return _transport is null ? Task.CompletedTask : InTurnAsync(() => ReduceNowAsync(tensor, name));
+        string operation = $"ReduceScatter of {name} ({tensor.numel() * Summation.BytesOf(type) / 1048576.0:0.0} MiB)";
+        return InTurnAsync(() => OnHost(tensor, host => InRounds(host, ranges, LargestPiece,
+            chunks => Ring.ReduceScatterAsync(_transport, chunks, type, operation))));
+    }
+
+    /// <summary>Gives every rank the parts of a tensor that the ranks own.</summary>
+    /// <param name="tensor">Contiguous, of any type, the same number of elements on every rank.</param>
+    /// <param name="ranges">The elements that each rank owns, the same list on every rank; some may be empty.</param>
+    /// <param name="name">What is gathered, for messages.</param>
+    /// <param name="bucketElements">Largest number of elements that are gathered at a time.</param>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
+    internal void AllGather(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name, long bucketElements = long.MaxValue)
+    {
+        if (_transport is not null)
+        {
+            long round = Math.Clamp(bucketElements / WorldSize, 1, LargestPiece);
+            Wait(InTurnAsync(() => OnHost(tensor, host => InRounds(host, ranges, round,
+                chunks => Ring.AllGatherAsync(_transport, chunks, $"AllGather of {name}")))));
+        }
     }
 
     /// <summary>Starts gathering bytes of all ranks.</summary>
@@ -116,7 +146,7 @@ public sealed class ProcessGroup : IDisposable
         {
             byte[][] all = [.. Enumerable.Range(0, WorldSize).Select(_ => new byte[length])];
             block.CopyTo(all[Rank], 0);
-            await Ring.AllGatherAsync(_transport!, all, $"AllGather of {name}").ConfigureAwait(false);
+            await Ring.AllGatherAsync(_transport!, [.. all.Select(b => b.AsMemory())], $"AllGather of {name}").ConfigureAwait(false);
             return all;
         }
     }
@@ -126,7 +156,7 @@ public sealed class ProcessGroup : IDisposable
     {
         torch.ScalarType type = tensor.dtype;
         string operation = $"AllReduce of {name} ({tensor.numel() * Summation.BytesOf(type) / 1048576.0:0.0} MiB)";
-        return OnHost(tensor, bytes => Ring.AllReduceAsync(_transport!, bytes, type, operation));
+        return OnHost(tensor, host => InPieces(host, bytes => Ring.AllReduceAsync(_transport!, bytes, type, operation)));
     }
 
     /// <summary>Copies one rank's tensor to all ranks.</summary>
@@ -138,7 +168,7 @@ public sealed class ProcessGroup : IDisposable
     {
         if (_transport is not null && tensor.numel() > 0)
         {
-            Wait(InTurnAsync(() => OnHost(tensor, bytes => Ring.BroadcastAsync(_transport, bytes, root, $"Broadcast of {name}"))));
+            Wait(InTurnAsync(() => OnHost(tensor, host => InPieces(host, bytes => Ring.BroadcastAsync(_transport, bytes, root, $"Broadcast of {name}")))));
         }
     }
 
@@ -161,17 +191,46 @@ public sealed class ProcessGroup : IDisposable
     /// <summary>Closes the links; other ranks that still wait for this one see it as lost.</summary>
     public void Dispose() => _transport?.Dispose();
 
-    private static async Task OnHost(Tensor tensor, Func<Memory<byte>, Task> operation)
+    private static torch.ScalarType Summable(Tensor tensor, string collective, string name) => Summation.Supports(tensor.dtype)
+        ? tensor.dtype
+        : throw new ArgumentException($"{collective} of {name}: the element type is {tensor.dtype}; only Float32, Float16 and "
+            + "BFloat16 can be summed over ranks", nameof(tensor));
+
+    private static async Task OnHost(Tensor tensor, Func<Tensor, Task> operation)
     {
         if (tensor.device_type == DeviceType.CPU)
         {
-            await InPieces(tensor, operation).ConfigureAwait(false);
+            await operation(tensor).ConfigureAwait(false);
             return;
         }
 
         using Tensor staged = tensor.cpu().DetachFromDisposeScope();
-        await InPieces(staged, operation).ConfigureAwait(false);
+        await operation(staged).ConfigureAwait(false);
         tensor.copy_(staged).DetachFromDisposeScope();
+    }
+
+    // Every rank's range is cut into pieces of the same length; a round takes one of each.
+    private static async Task InRounds(
+        Tensor tensor, IReadOnlyList<ElementRange> ranges, long roundElements, Func<IReadOnlyList<Memory<byte>>, Task> operation)
+    {
+        using Tensor flat = tensor.view(tensor.numel()).DetachFromDisposeScope();
+        long longest = ranges.Max(range => range.Length);
+        for (long start = 0; start < longest; start += roundElements)
+        {
+            Tensor[] pieces = [.. ranges.Select(range =>
+            {
+                long from = Math.Min(start, range.Length);
+                return flat.narrow(0, range.Start + from, Math.Min(roundElements, range.Length - from)).DetachFromDisposeScope();
+            })];
+            try
+            {
+                await operation([.. pieces.Select(TensorMemory.Bytes)]).ConfigureAwait(false);
+            }
+            finally
+            {
+                Array.ForEach(pieces, piece => piece.Dispose());
+            }
+        }
     }
 
     private static async Task InPieces(Tensor tensor, Func<Memory<byte>, Task> operation)

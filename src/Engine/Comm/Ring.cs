@@ -1,3 +1,4 @@
+using System.Buffers;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Comm;
@@ -10,8 +11,9 @@ internal static class Ring
 
     /// <summary>Sums values over all ranks, in place.</summary>
     /// <remarks>
-    /// 2(N-1) steps; each rank sends about 2n(N-1)/N elements, so traffic per rank stays flat as N grows. The order of
-    /// additions depends only on N and the length, so equal inputs give equal bits on every rank and in every run.
+    /// A reduce-scatter and an all-gather of even chunks: 2(N-1) steps; each rank sends about 2n(N-1)/N elements, so
+    /// traffic per rank stays flat as N grows. The order of additions depends only on N and the length, so equal inputs
+    /// give equal bits on every rank and in every run.
     /// Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.
     /// </remarks>
     /// <param name="transport">Links to the neighbours.</param>
@@ -21,30 +23,64 @@ internal static class Ring
     public static async Task AllReduceAsync(
         ITransport transport, Memory<byte> buffer, ScalarType type, string operation)
     {
-        (int rank, int world) = (transport.Rank, transport.WorldSize);
+        int world = transport.WorldSize;
         int size = Summation.BytesOf(type);
         int elements = buffer.Length / size;
-        var incoming = new byte[(elements / world + 1) * size];
-
-        // Reduce-scatter: after the last step, this rank holds the full sum of chunk rank + 1.
-        for (int step = 0; step < world - 1; step++)
+        // This rank sums the chunk after its own number.
+        Memory<byte>[] chunks = [.. Enumerable.Range(0, world).Select(owner =>
         {
-            Memory<byte> partial = Chunk(rank - step - 1);
-            Memory<byte> received = incoming.AsMemory(0, partial.Length);
-            await transport.ShiftAsync(Chunk(rank - step), received, operation).ConfigureAwait(false);
-            Summation.Add(type, partial.Span, received.Span);
-        }
-
-        // All-gather: the finished chunks travel once around, each overwriting a partial one.
-        for (int step = 0; step < world - 1; step++)
-        {
-            await transport.ShiftAsync(Chunk(rank - step + 1), Chunk(rank - step), operation).ConfigureAwait(false);
-        }
-
-        Memory<byte> Chunk(int index)
-        {
-            (int start, int length) = ChunkOf(elements, ((index % world) + world) % world, world);
+            (int start, int length) = ChunkOf(elements, (owner + 1) % world, world);
             return buffer.Slice(start * size, length * size);
+        })];
+        await ReduceScatterAsync(transport, chunks, type, operation).ConfigureAwait(false);
+        await AllGatherAsync(transport, chunks, operation).ConfigureAwait(false);
+    }
+
+    /// <summary>Sums values over all ranks, each chunk at its owner only.</summary>
+    /// <remarks>
+    /// N-1 steps: a chunk starts at the rank after its owner and goes around the ring, each rank adding its own values,
+    /// so the order of additions depends only on N and the owner. Chunks may differ in length and be empty.
+    /// </remarks>
+    /// <param name="transport">Links to the neighbours.</param>
+    /// <param name="chunks">Values as bytes, one chunk per owning rank, of the same lengths on every rank. This rank's
+    /// chunk holds the sum afterwards, the others hold partial sums.</param>
+    /// <param name="type">Element type.</param>
+    /// <param name="operation">Name of the collective, for messages.</param>
+    public static async Task ReduceScatterAsync(
+        ITransport transport, IReadOnlyList<Memory<byte>> chunks, ScalarType type, string operation)
+    {
+        (int rank, int world) = (transport.Rank, transport.WorldSize);
+        byte[] incoming = ArrayPool<byte>.Shared.Rent(chunks.Max(chunk => chunk.Length));
+        try
+        {
+            for (int step = 0; step < world - 1; step++)
+            {
+                Memory<byte> outgoing = chunks[(rank - step - 1 + world) % world];
+                Memory<byte> partial = chunks[(rank - step - 2 + world + world) % world];
+                Memory<byte> received = incoming.AsMemory(0, partial.Length);
+                await transport.ShiftAsync(outgoing, received, operation).ConfigureAwait(false);
+                Summation.Add(type, partial.Span, received.Span);
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(incoming);
+        }
+    }
+
+    /// <summary>Gives every rank the chunks of all ranks.</summary>
+    /// <param name="transport">Links to the neighbours.</param>
+    /// <param name="chunks">One chunk per rank, of the same lengths on every rank; this rank's own is filled beforehand,
+    /// the others afterwards. Chunks may differ in length and be empty.</param>
+    /// <param name="operation">Name of the collective, for messages.</param>
+    public static async Task AllGatherAsync(ITransport transport, IReadOnlyList<Memory<byte>> chunks, string operation)
+    {
+        (int rank, int world) = (transport.Rank, transport.WorldSize);
+        for (int step = 0; step < world - 1; step++)
+        {
+            Memory<byte> outgoing = chunks[(rank - step + world) % world];
+            Memory<byte> incoming = chunks[(rank - step - 1 + world) % world];
+            await transport.ShiftAsync(outgoing, incoming, operation).ConfigureAwait(false);
         }
     }
 
@@ -76,21 +112,6 @@ internal static class Ring
         if (toForward.Length > 0)
         {
             await transport.ShiftAsync(toForward, Memory<byte>.Empty, operation).ConfigureAwait(false);
-        }
-    }
-
-    /// <summary>Gives every rank the bytes of all ranks.</summary>
-    /// <param name="transport">Links to the neighbours.</param>
-    /// <param name="blocks">One block of the same length per rank; this rank's own is filled beforehand.</param>
-    /// <param name="operation">Name of the collective, for messages.</param>
-    public static async Task AllGatherAsync(ITransport transport, IReadOnlyList<byte[]> blocks, string operation)
-    {
-        (int rank, int world) = (transport.Rank, transport.WorldSize);
-        for (int step = 0; step < world - 1; step++)
-        {
-            byte[] outgoing = blocks[(rank - step + world) % world];
-            byte[] incoming = blocks[(rank - step - 1 + world) % world];
-            await transport.ShiftAsync(outgoing, incoming, operation).ConfigureAwait(false);
         }
     }
 

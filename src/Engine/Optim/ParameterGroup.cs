@@ -2,13 +2,23 @@ using DeepSpeedSharp.Config;
 
 namespace DeepSpeedSharp.Engine.Optim;
 
-/// <summary>Parameters that are trained with the same numbers: one contiguous range of the flat buffers.</summary>
+/// <summary>Parameters that are trained with the same numbers: one contiguous range of the flat buffers, or the part of it
+/// that this rank updates.</summary>
 /// <remarks>A schedule sets <see cref="LearningRate"/> and the betas before each step; a program may do so too.</remarks>
 public sealed class ParameterGroup
 {
-    internal ParameterGroup(string name, OptimizerParams parameters, IReadOnlyList<ParameterSlot> slots)
+    private readonly ElementRange _own; // counted in the buffers that the optimizer updates
+
+    /// <param name="name">Its name.</param>
+    /// <param name="parameters">The optimizer's numbers.</param>
+    /// <param name="slots">Its parameters, at least one.</param>
+    /// <param name="shard">The elements that this rank updates, over all groups; null means all.</param>
+    internal ParameterGroup(string name, OptimizerParams parameters, IReadOnlyList<ParameterSlot> slots, ElementRange? shard = null)
     {
         (Name, Params, Slots) = (name, parameters, slots);
+        var whole = new ElementRange(slots[0].Offset, slots[^1].Range.End - slots[0].Offset);
+        ElementRange own = whole.Intersect(shard ?? whole);
+        _own = own.Length == 0 ? default : own.From(shard?.Start ?? 0);
         LearningRate = InitialLearningRate = parameters.LearningRate;
         WeightDecay = parameters.WeightDecay;
         (Beta1, Beta2) = parameters switch
@@ -46,12 +56,12 @@ public sealed class ParameterGroup
     /// <summary>The optimizer's other numbers.</summary>
     internal OptimizerParams Params { get; }
 
-    /// <summary>Its parameters; their offsets are those of the flat buffers.</summary>
+    /// <summary>Its parameters, whoever updates them; their offsets are those of the flat weights.</summary>
     internal IReadOnlyList<ParameterSlot> Slots { get; }
 
-    /// <summary>First element in the flat buffers.</summary>
-    internal long Offset => Slots[0].Offset;
+    /// <summary>First element in the buffers that the optimizer updates.</summary>
+    internal long Offset => _own.Start;
 
-    /// <summary>Elements from the first parameter to the last, padding between them included (it stays zero).</summary>
-    internal long Elements => Slots[^1].Offset + Slots[^1].Elements - Offset;
+    /// <summary>Elements of them, padding between parameters included (it stays zero); 0 when this rank updates none.</summary>
+    internal long Elements => _own.Length;
 }

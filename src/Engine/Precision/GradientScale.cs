@@ -29,11 +29,21 @@ internal sealed class GradientScale(double clip, bool checksOverflow) : IDisposa
     /// <summary>Measures gradients.</summary>
     /// <param name="gradients">[n]: gradients that are <paramref name="factor"/> times too large.</param>
     /// <param name="factor">Loss scale, times what is left of averaging over ranks.</param>
-    public void Measure(Tensor gradients, double factor)
+    /// <param name="sumOverRanks">Sums a scalar over ranks in place, where each has a shard of the gradients; null where
+    /// each has all of them.</param>
+    public void Measure(Tensor gradients, double factor, Action<Tensor>? sumOverRanks = null)
     {
         Dispose();
         using DisposeScope scope = NewDisposeScope();
-        using Tensor raw = WideNorm.Of(gradients);
+        Tensor raw = WideNorm.Of(gradients);
+        if (sumOverRanks is not null)
+        {
+            // A shard that is not finite makes the sum so on every rank: all skip the step together.
+            Tensor squares = raw.square();
+            sumOverRanks(squares);
+            raw = squares.sqrt();
+        }
+
         Overflow = checksOverflow ? raw.isfinite().logical_not().to(float32).DetachFromDisposeScope() : null;
         Norm = (raw / factor).DetachFromDisposeScope();
         // max(1, (norm + eps) / clip) x factor

@@ -1,0 +1,317 @@
+using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Comm;
+using DeepSpeedSharp.Engine.Native;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace DeepSpeedSharp.Engine.Zero;
+
+/// <summary>Stage 2 (P_os+g): stage 1, and every rank keeps the gradients of its own shard only.</summary>
+/// <remarks>
+/// Every backward is reduced. A gradient is copied into its bucket as soon as it is there and freed; a full bucket is
+/// summed at the owners of its parts, and each owner adds its part to its shard of the gradients. With
+/// <c>overlap_comm</c> a second buffer fills meanwhile. Buckets are the same ranges as in stages 0 and 1 and are sent in
+/// the same order on every rank; a gradient that comes before its bucket's turn waits in the parameter's <c>grad</c>.
+/// Rajbhandari et al., "ZeRO", 2020, section 5.2.
+/// </remarks>
+internal sealed class Stage2Gradients : IZeroStage
+{
+    private sealed record Bucket(ElementRange Range, IReadOnlyList<int> Slots, IReadOnlyList<ElementRange> Cut);
+
+    private sealed record Sent(Bucket Bucket, Tensor Filled, Task Summed);
+
+    private readonly FlatParameters _parameters;
+    private readonly ProcessGroup _group;
+    private readonly ZeroConfig _config;
+    private readonly AveragingPlan _averaging;
+    private readonly ScalarType _travelling;
+    private readonly Bucket[] _buckets;
+    private readonly int[] _bucketOf;
+    private readonly int[] _missing; // parameters of each bucket whose gradient has not come in this backward
+    private readonly bool[] _seen;
+    private readonly bool[] _taken; // already copied into the bucket
+    private readonly Tensor?[] _buffers; // [longest bucket]; they exist while a backward runs
+    private readonly Sent?[] _sent;
+    private int _current; // the bucket that is being filled
+    private bool _reducing;
+    private Exception? _hookError;
+
+    /// <param name="parameters">Flat buffers of stage 2.</param>
+    /// <param name="group">The ranks.</param>
+    /// <param name="config">Bucket sizes, overlap, and which collective.</param>
+    /// <param name="averaging">What gradients are multiplied by before they travel.</param>
+    /// <param name="travelling">Element type of the gradients between ranks.</param>
+    public Stage2Gradients(
+        FlatParameters parameters, ProcessGroup group, ZeroConfig config, AveragingPlan averaging, ScalarType travelling)
+    {
+        (_parameters, _group, _config, _averaging, _travelling) = (parameters, group, config, averaging, travelling);
+        IReadOnlyList<ParameterSlot> slots = parameters.Slots;
+        _buckets = [.. GradientBuckets.Split(slots, config.ReduceBucketSize, new HashSet<int>()).Select(indices =>
+        {
+            long start = slots[indices[^1]].Offset; // listed from the last
+            var range = new ElementRange(start, slots[indices[0]].Range.End - start);
+            return new Bucket(range, indices, parameters.Shards.Cut(range));
+        })];
+        _bucketOf = new int[slots.Count];
+        for (int i = 0; i < _buckets.Length; i++)
+        {
+            foreach (int slot in _buckets[i].Slots)
+            {
+                _bucketOf[slot] = i;
+            }
+        }
+
+        (_missing, _seen, _taken) = (new int[_buckets.Length], new bool[slots.Count], new bool[slots.Count]);
+        _buffers = new Tensor?[config.OverlapComm ? 2 : 1];
+        _sent = new Sent?[_buffers.Length];
+        for (int i = 0; i < slots.Count; i++)
+        {
+            int slot = i; // the callback must not capture the parameter itself
+            GradientHook.Register(parameters.Leaf(i), () => OnGradientReady(slot));
+        }
+    }
+
+    public bool ReducesEveryBackward => true;
+
+    /// <summary>Elements of the buffers that exist now: none between two backwards.</summary>
+    public long BufferElements => _buffers.Sum(buffer => buffer?.numel() ?? 0);
+
+    public void Begin()
+    {
+        Array.Clear(_seen);
+        Array.Clear(_taken);
+        for (int i = 0; i < _buckets.Length; i++)
+        {
+            _missing[i] = _buckets[i].Slots.Count;
+        }
+
+        (_current, _reducing) = (0, true);
+        Open();
+    }
+
+    public void Finish()
+    {
+        _reducing = false;
+        try
+        {
+            while (_hookError is null && _current < _buckets.Length)
+            {
+                SendCurrent();
+            }
+
+            if (_hookError is { } error and not PeerLostException)
+            {
+                throw new InvalidOperationException($"reducing gradients during backward failed: {error.Message}", error);
+            }
+
+            for (int i = 0; i < _sent.Length; i++)
+            {
+                Complete(i);
+            }
+
+            if (_hookError is not null)
+            {
+                System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(_hookError);
+            }
+        }
+        finally
+        {
+            _hookError = null;
+            Release();
+        }
+
+        if (!_config.IgnoreUnusedParameters)
+        {
+            UnusedParameters.ThrowIfAny(_parameters.Slots, _seen);
+        }
+    }
+
+    public void ThrowIfUnreduced()
+    {
+        for (int i = 0; i < _parameters.Slots.Count; i++)
+        {
+            using Tensor? left = _parameters.Leaf(i).grad;
+            if (left is not null)
+            {
+                throw new InvalidOperationException($"{_parameters.Slots[i].Name} has a gradient that was not sent to its owner: backward was "
+                    + "called on a loss itself; call engine.Backward(loss), or engine.Scale(loss).backward()");
+            }
+        }
+    }
+
+    public void ClearGradients()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        _parameters.Gradients.zero_();
+        for (int i = 0; i < _parameters.Slots.Count; i++)
+        {
+            _parameters.Leaf(i).grad = null;
+        }
+    }
+
+    public void GatherWeights() => _parameters.GatherWeights(_group, _config.AllGatherBucketSize);
+
+    public void Dispose()
+    {
+        for (int i = 0; i < _parameters.Slots.Count; i++)
+        {
+            GradientHook.Clear(_parameters.Leaf(i));
+        }
+
+        Release();
+    }
+
+    private void OnGradientReady(int slot)
+    {
+        if (!_reducing || _hookError is not null)
+        {
+            return;
+        }
+
+        try
+        {
+            int bucket = _bucketOf[slot];
+            if (bucket < _current)
+            {
+                throw new InvalidOperationException($"{_parameters.Slots[slot].Name} got another part of its gradient after it was "
+                    + "sent to its owner: it is used in several checkpointed blocks; leave one of them out of checkpointing");
+            }
+
+            if (!_seen[slot])
+            {
+                _seen[slot] = true;
+                _missing[bucket]--;
+            }
+
+            if (bucket == _current && _config.ContiguousGradients)
+            {
+                Take(slot);
+            }
+
+            while (_current < _buckets.Length && _missing[_current] == 0)
+            {
+                SendCurrent();
+            }
+        }
+#pragma warning disable CA1031 // an exception must not cross libtorch's frames; Finish reports it
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            _hookError = e;
+        }
+    }
+
+    // Makes the buffer of the current bucket empty: what backward does not reach, and the gaps between parameters, are zeros.
+    private void Open()
+    {
+        if (_current == _buckets.Length)
+        {
+            return;
+        }
+
+        int place = _current % _buffers.Length;
+        Complete(place);
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        _buffers[place] ??= zeros(_buckets.Max(b => b.Range.Length), _travelling, _parameters.Weights.device).DetachFromDisposeScope();
+        _buffers[place]!.narrow(0, 0, _buckets[_current].Range.Length).zero_();
+    }
+
+    // Moves a gradient into the current bucket and frees it.
+    private void Take(int slot)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        TorchSharp.Modules.Parameter leaf = _parameters.Leaf(slot);
+        if (leaf.grad is not { } gradient)
+        {
+            return;
+        }
+
+        Bucket bucket = _buckets[_current];
+        ElementRange range = _parameters.Slots[slot].Range.From(bucket.Range.Start);
+        Tensor place = _buffers[_current % _buffers.Length]!.narrow(0, range.Start, range.Length).view(gradient.shape);
+        _ = _taken[slot] ? place.add_(gradient) : place.copy_(gradient);
+        _taken[slot] = true;
+        leaf.grad = null;
+        gradient.Dispose();
+    }
+
+    private void SendCurrent()
+    {
+        Bucket bucket = _buckets[_current];
+        foreach (int slot in bucket.Slots)
+        {
+            Take(slot);
+        }
+
+        int place = _current % _buffers.Length;
+        using (DisposeScope scope = NewDisposeScope())
+        using (IDisposable noGrad = no_grad())
+        {
+            Tensor filled = _buffers[place]!.narrow(0, 0, bucket.Range.Length).DetachFromDisposeScope();
+            if (_averaging.Before != 1)
+            {
+                filled.mul_(_averaging.Before);
+            }
+
+            string name = $"gradient bucket {_current}";
+            _sent[place] = new Sent(bucket, filled,
+                _config.ReduceScatter ? _group.ReduceScatterAsync(filled, bucket.Cut, name) : _group.AllReduceAsync(filled, name));
+        }
+
+        if (!_config.OverlapComm)
+        {
+            Complete(place);
+        }
+
+        _current++;
+        Open();
+    }
+
+    // Waits for a bucket and adds this rank's part of the sum to its shard.
+    private void Complete(int place)
+    {
+        if (_sent[place] is not { } sent)
+        {
+            return;
+        }
+
+        _sent[place] = null;
+        using Tensor filled = sent.Filled;
+        sent.Summed.GetAwaiter().GetResult();
+        ElementRange part = sent.Bucket.Cut[_group.Rank];
+        if (part.Length > 0)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            using IDisposable noGrad = no_grad();
+            long offset = sent.Bucket.Range.Start + part.Start - _parameters.Own.Start;
+            _parameters.Gradients.narrow(0, offset, part.Length).add_(filled.narrow(0, part.Start, part.Length));
+        }
+    }
+
+    private void Release()
+    {
+        for (int i = 0; i < _buffers.Length; i++)
+        {
+            if (_sent[i] is { } sent)
+            {
+                // After a failure: the collective reads and writes the buffer until it ends.
+                try
+                {
+                    sent.Summed.GetAwaiter().GetResult();
+                }
+                catch (PeerLostException)
+                {
+                    // It has been reported, or is about to be.
+                }
+
+                sent.Filled.Dispose();
+            }
+
+            _buffers[i]?.Dispose();
+            (_sent[i], _buffers[i]) = (null, null);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Comm;
+using static TorchSharp.torch;
+
+namespace DeepSpeedSharp.Engine.Tests.Zero;
+
+/// <summary>What a rank sends in a step, against the theory: 2P in stage 0, P for each reduce-scatter and P for the gather.</summary>
+public sealed class ZeroVolumeTests
+{
+    private const int World = 4;
+    private const int Inputs = 300;
+    private const int Outputs = 100;
+
+    [Theory]
+    [InlineData(0, 1, 2)]
+    [InlineData(1, 1, 2)]
+    [InlineData(2, 1, 2)]
+    [InlineData(0, 3, 2)]
+    [InlineData(1, 3, 2)]
+    [InlineData(2, 3, 4)] // three reductions and a gather
+    public async Task Step_AnyStage_SendsWhatTheTheorySays(int stage, int accumulation, int volumes)
+    {
+        CountingTransport[] links = [.. InProcessTransport.CreateRing(World).Select(link => new CountingTransport(link))];
+        DeepSpeedConfig config = DeepSpeedConfig.Parse($$"""
+            {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": {{accumulation}}, "zero_optimization": {"stage": {{stage}} },
+             "optimizer": {"type": "AdamW", "params": {"lr": 0.01} } }
+            """);
+        long[] sent = new long[World];
+        Task[] ranks = [.. Enumerable.Range(0, World).Select(rank => Task.Factory.StartNew(() =>
+        {
+            using var group = new ProcessGroup(new WorkerEnvironment { Rank = rank, LocalRank = rank, WorldSize = World }, links[rank]);
+            TorchSharp.Modules.Linear model = nn.Linear(Inputs, Outputs);
+            (DeepSpeedEngine engine, _, _, _) = DeepSpeed.Initialize(model, config, group, CPU);
+            using (engine)
+            using (Tensor x = ones(1, Inputs))
+            {
+                long before = links[rank].Sent;
+                for (int micro = 0; micro < accumulation; micro++)
+                {
+                    using Tensor loss = engine.Forward(() => model.call(x).sum());
+                    engine.Backward(loss);
+                    engine.Step();
+                }
+
+                sent[rank] = links[rank].Sent - before;
+            }
+        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))];
+        await Task.WhenAll(ranks).WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
+
+        double theory = volumes * (Inputs + 1) * Outputs * sizeof(float) * (World - 1) / (double)World;
+        // Padding to 128 bytes, the norm and the step report are all that may be added.
+        Assert.InRange(sent.Average(), theory, theory * 1.01);
+    }
+
+    private sealed class CountingTransport(ITransport link) : ITransport
+    {
+        public long Sent { get; private set; }
+
+        public int Rank => link.Rank;
+
+        public int WorldSize => link.WorldSize;
+
+        public Task ShiftAsync(ReadOnlyMemory<byte> send, Memory<byte> receive, string operation)
+        {
+            Sent += send.Length;
+            return link.ShiftAsync(send, receive, operation);
+        }
+
+        public void Dispose() => link.Dispose();
+    }
+}
