@@ -166,22 +166,22 @@ public sealed partial class DeepSpeedEngine
     {
         Settle();
         var text = new StringBuilder();
-        text.AppendLine($"rank {GlobalRank} of {WorldSize} (local rank {LocalRank}) on {Device}, {Precision}");
-        text.AppendLine($"batch {Batch.TrainBatchSize} = {Batch.MicroBatchSize} (micro batch) x {Batch.GradientAccumulationSteps} (accumulation) x {WorldSize} (ranks)");
-        text.AppendLine($"global steps {GlobalSteps}, skipped {SkippedStepsNow}, micro steps {MicroSteps}, samples {GlobalSamples}, loss scale {_lossScaler.Scale}");
+        text.AppendLine(CultureInfo.InvariantCulture, $"rank {GlobalRank} of {WorldSize} (local rank {LocalRank}) on {Device}, {Precision}");
+        text.AppendLine(CultureInfo.InvariantCulture, $"batch {Batch.TrainBatchSize} = {Batch.MicroBatchSize} (micro batch) x {Batch.GradientAccumulationSteps} (accumulation) x {WorldSize} (ranks)");
+        text.AppendLine(CultureInfo.InvariantCulture, $"global steps {GlobalSteps}, skipped {SkippedStepsNow}, micro steps {MicroSteps}, samples {GlobalSamples}, loss scale {_lossScaler.Scale}");
         text.AppendLine(CultureInfo.InvariantCulture, $"ZeRO stage {_config.Zero.Stage}, model states {ModelStateBytes:#,0} bytes on this rank");
         foreach (ParameterGroup group in Optimizer.ParameterGroups)
         {
-            text.AppendLine($"{Optimizer.Name}, group {group.Name}: {group.Slots.Count} parameters, {group.Slots.Sum(s => s.Elements):#,0} values, "
+            text.AppendLine(CultureInfo.InvariantCulture, $"{Optimizer.Name}, group {group.Name}: {group.Slots.Count} parameters, {group.Slots.Sum(s => s.Elements):#,0} values, "
                 + $"learning rate {group.LearningRate}, weight decay {group.WeightDecay}");
         }
 
         foreach (ParameterSlot slot in _parameters.Slots)
         {
-            text.AppendLine($"  {slot.Name} [{string.Join(", ", slot.Shape)}]");
+            text.AppendLine(CultureInfo.InvariantCulture, $"  {slot.Name} [{string.Join(", ", slot.Shape)}]");
         }
 
-        return text.ToString();
+        return text.ToString().TrimEnd();
     }
 
     /// <summary>Frees the flat buffers; the model must not be used afterwards. DeepSpeed's <c>destroy</c>.</summary>

@@ -70,7 +70,8 @@ internal sealed class StepReport : IDisposable
     {
         using IDisposable noGrad = no_grad();
         using Tensor detached = loss.detach();
-        _loss.add_(detached).DetachFromDisposeScope();
+        using Tensor single = detached.reshape(1); // a loss of one element may have any shape
+        _loss.add_(single).DetachFromDisposeScope();
     }
 
     /// <summary>Forgets the losses of a step that is not to be taken.</summary>

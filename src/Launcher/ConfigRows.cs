@@ -23,7 +23,7 @@ internal static class ConfigRows
             config.TensorBoard.Enabled ? $"TensorBoard, {Folder(config.TensorBoard.OutputPath, config.TensorBoard.JobName)}" : null,
             config.CsvMonitor.Enabled ? $"CSV files, {Folder(config.CsvMonitor.OutputPath, config.CsvMonitor.JobName)}" : null));
         yield return ("measured", Join(
-            config.FlopsProfiler.Enabled ? Text($"flops of step {config.FlopsProfiler.ProfileStep}") : null,
+            config.FlopsProfiler.Enabled ? Text($"flops of step {config.FlopsProfiler.ProfileStep + 1}") : null,
             config.WallClockBreakdown ? "time of each phase" : null,
             config.MemoryBreakdown ? "memory of each phase" : null,
             config.CommsLogger.Enabled ? "collectives" : null));

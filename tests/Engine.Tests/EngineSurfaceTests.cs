@@ -66,6 +66,30 @@ public sealed class EngineSurfaceTests
     });
 
     [Fact]
+    public void Backward_LossOfOneElementInAnyShape_IsReported() => Ranks.Run(1, group =>
+    {
+        using Run run = Run.Start(group, """{"train_micro_batch_size_per_gpu": 1}""");
+        using Tensor loss = run.Loss();
+        using Tensor square = loss.view(1, 1);
+        run.Engine.Backward(square);
+
+        Assert.Equal(loss.ToDouble(), run.Engine.Step()!.Metrics.Loss, 1e-6);
+    });
+
+    [Fact]
+    public void NoSync_InsideCoalesceGradReduction_NamesIt() => Ranks.Run(1, group =>
+    {
+        using Run run = Run.Start(group, """{"train_micro_batch_size_per_gpu": 1}""");
+        using (run.Engine.CoalesceGradReduction())
+        {
+            run.Backward();
+            Assert.Contains("inside CoalesceGradReduction()", Assert.Throws<InvalidOperationException>(() => run.Engine.NoSync()).Message, StringComparison.Ordinal);
+        }
+
+        Assert.NotNull(run.Engine.Step());
+    });
+
+    [Fact]
     public void SetTrainBatchSize_BetweenSteps_ChangesTheAccumulation() => Ranks.Run(2, group =>
     {
         using Run run = Run.Start(group, """{"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 4}""");
