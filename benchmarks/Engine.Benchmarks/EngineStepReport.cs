@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace DeepSpeedSharp.Engine.Benchmarks;
 
 /// <summary>A step of training with the engine, against the same step as a bare TorchSharp loop.</summary>
-/// <remarks>Both step in turn, in changing order, so that whatever else the machine does meets both alike; medians of
-/// times, and of ratios within a round.</remarks>
+/// <remarks>All step in turn, so that whatever else the machine does meets all alike; medians of times, and of ratios
+/// within a round. Processor time beside the clock's: on a machine that others use too, it is the steadier one.</remarks>
 internal sealed class EngineStepReport(int rounds)
 {
     private const int Warmup = 30;
@@ -15,6 +15,7 @@ internal sealed class EngineStepReport(int rounds)
     private sealed record Candidate(string Name, Func<float> Step)
     {
         public List<double> Seconds { get; } = [];
+        public List<double> ProcessorSeconds { get; } = [];
         public List<double> Bytes { get; } = [];
         public int Collections { get; set; }
         public float Loss { get; set; }
@@ -29,7 +30,7 @@ internal sealed class EngineStepReport(int rounds)
         text.Append(CultureInfo.InvariantCulture, $"# A step of training, {Machine.Headline}\n\n");
         text.Append(CultureInfo.InvariantCulture, $"{StepModel.Description}; fp32, AdamW, gradients clipped, {Machine.Versions}. Medians of {rounds} rounds of\n");
         text.Append("all loops in turn, ratios within a round. Every loop reads its loss and gradient norm in each step.\n\n");
-        text.Append("| threads | loop | ms | of the bare loop | managed bytes | gen-0 collections in all |\n| ---: | --- | ---: | ---: | ---: | ---: |\n");
+        text.Append("| threads | loop | ms | of the bare loop | processor ms | of the bare loop | managed bytes | gen-0 collections in all |\n| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
         foreach (int threads in (int[])[1, 2])
         {
             set_num_threads(threads);
@@ -48,11 +49,12 @@ internal sealed class EngineStepReport(int rounds)
         using var bare = new BareLoop();
         using var perTensor = new PerTensorLoop();
         Candidate[] candidates = [new("bare, flat", bare.Step), new("engine", engine.Step), new("bare, per tensor", perTensor.Step)];
-        for (int round = -Warmup; round < rounds; round++)
+        for (int round = 0; round < Warmup + rounds; round++)
         {
-            foreach (Candidate candidate in round % 2 == 0 ? candidates : candidates.Reverse())
+            // In rotation: nobody follows itself, with its weights still in the cache.
+            for (int i = 0; i < candidates.Length; i++)
             {
-                Step(candidate, isMeasured: round >= 0);
+                Step(candidates[(round + i) % candidates.Length], isMeasured: round >= Warmup);
             }
         }
 
@@ -64,9 +66,11 @@ internal sealed class EngineStepReport(int rounds)
 
         foreach (Candidate c in candidates)
         {
-            double ratio = Machine.Median(c.Seconds.Zip(candidates[0].Seconds, (a, b) => a / b));
-            text.Append(CultureInfo.InvariantCulture, $"| {threads} | {c.Name} | {Machine.Median(c.Seconds) * 1e3:0.00} | {ratio:0.000} ");
+            text.Append(CultureInfo.InvariantCulture, $"| {threads} | {c.Name} | {Machine.Median(c.Seconds) * 1e3:0.00} | {Ratio(l => l.Seconds):0.000} ");
+            text.Append(CultureInfo.InvariantCulture, $"| {Machine.Median(c.ProcessorSeconds) * 1e3:0.00} | {Ratio(l => l.ProcessorSeconds):0.000} ");
             text.Append(CultureInfo.InvariantCulture, $"| {Machine.Median(c.Bytes):#,0} | {c.Collections} |\n");
+
+            double Ratio(Func<Candidate, List<double>> of) => Machine.Median(of(c).Zip(of(candidates[0]), (a, b) => a / b));
         }
     }
 
@@ -74,12 +78,14 @@ internal sealed class EngineStepReport(int rounds)
     {
         long bytes = GC.GetAllocatedBytesForCurrentThread();
         int collections = GC.CollectionCount(0);
+        TimeSpan processor = Environment.CpuUsage.TotalTime;
         long start = Stopwatch.GetTimestamp();
         candidate.Loss = candidate.Step();
         TimeSpan elapsed = Stopwatch.GetElapsedTime(start);
         if (isMeasured)
         {
             candidate.Seconds.Add(elapsed.TotalSeconds);
+            candidate.ProcessorSeconds.Add((Environment.CpuUsage.TotalTime - processor).TotalSeconds);
             candidate.Bytes.Add(GC.GetAllocatedBytesForCurrentThread() - bytes);
             candidate.Collections += GC.CollectionCount(0) - collections;
         }

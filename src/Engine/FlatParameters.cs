@@ -256,8 +256,7 @@ internal sealed class FlatParameters : IDisposable
     {
         for (int i = 0; i < _gradientAddresses.Length; i++)
         {
-            using Tensor? gradient = _leaves[i].grad;
-            if (gradient is null || TensorMemory.Address(gradient) != _gradientAddresses[i])
+            if (TensorMemory.GradientAddress(_leaves[i]) != _gradientAddresses[i])
             {
                 throw new InvalidOperationException($"the gradient of {Slots[i].Name} is not the engine's any more; remove "
                     + "zero_grad() and to() on the model, the engine clears gradients itself");

@@ -37,7 +37,7 @@ public sealed class MemoryTests(ITestOutputHelper output)
         Assert.Equal(precision.Length > 0, skipped >= Steps / OverflowEvery);
         Assert.InRange(memory[^1].Tensors - memory[0].Tensors, -4, 4); // there were 80 evaluations and 16 overflows since
         Assert.InRange(memory.Max(m => m.UndisposedTensors), 0, 4); // a GPU's memory cannot wait for the garbage collector
-        Assert.InRange(memory[^1].ManagedBytes - memory[0].ManagedBytes, long.MinValue, 16 << 10); // the smallest object a step is 19 KB
+        Assert.InRange(memory[^1].ManagedBytes - memory[0].ManagedBytes, long.MinValue, 24 << 10); // the smallest object, once a step on both ranks, is 38 KB
         Assert.InRange(Usual(growth, g => g.NativeBytes), long.MinValue, 8 << 10); // 40 bytes a step; a tensor has hundreds
         Assert.InRange(Usual(growth, g => g.ResidentBytes), long.MinValue, 256 << 10);
     }

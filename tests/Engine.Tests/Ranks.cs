@@ -6,7 +6,7 @@ namespace DeepSpeedSharp.Engine.Tests;
 /// <summary>Runs many ranks as threads of the test, over transports in memory.</summary>
 internal static class Ranks
 {
-    private static readonly TimeSpan Timeout = TimeSpan.FromMinutes(1);
+    private static readonly TimeSpan Timeout = TimeSpan.FromMinutes(3);
 
     public static T[] Run<T>(int worldSize, Func<ProcessGroup, T> rank)
     {

@@ -45,9 +45,30 @@ internal static unsafe partial class TensorMemory
     /// <summary>Where the first element of a tensor is.</summary>
     public static nint Address(Tensor tensor) => THSTensor_data(tensor.Handle);
 
+    /// <summary>Where the first element of a leaf's gradient is; zero when it has none. Without garbage, unlike
+    /// <c>Tensor.grad</c>: every backward asks for every parameter.</summary>
+    public static nint GradientAddress(Tensor leaf)
+    {
+        nint gradient = THSTensor_grad(leaf.Handle);
+        if (gradient == 0)
+        {
+            return 0;
+        }
+
+        nint address = THSTensor_data(gradient);
+        THSTensor_dispose(gradient);
+        return address;
+    }
+
     // The data pointer honours the view's offset, unlike the storage's.
     [LibraryImport("LibTorchSharp")]
     private static partial nint THSTensor_data(nint handle);
+
+    [LibraryImport("LibTorchSharp")]
+    private static partial nint THSTensor_grad(nint handle);
+
+    [LibraryImport("LibTorchSharp")]
+    private static partial void THSTensor_dispose(nint handle);
 
     // Memory that libtorch owns, as managed code and sockets want it. Does not keep the tensor alive.
     private sealed class NativeBlock(byte* start, int length) : MemoryManager<byte>
