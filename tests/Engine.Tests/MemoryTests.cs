@@ -38,12 +38,12 @@ public sealed class MemoryTests(ITestOutputHelper output)
         Assert.InRange(memory[^1].Tensors - memory[0].Tensors, -4, 4); // there were 80 evaluations and 16 overflows since
         Assert.InRange(memory.Max(m => m.UndisposedTensors), 0, 4); // a GPU's memory cannot wait for the garbage collector
         Assert.InRange(memory[^1].ManagedBytes - memory[0].ManagedBytes, long.MinValue, 24 << 10); // the smallest object, once a step on both ranks, is 38 KB
-        Assert.InRange(Usual(growth, g => g.NativeBytes), long.MinValue, 8 << 10); // 40 bytes a step; a tensor has hundreds
-        Assert.InRange(Usual(growth, g => g.ResidentBytes), long.MinValue, 256 << 10);
+        Assert.InRange(Least(growth, g => g.NativeBytes), long.MinValue, 8 << 10); // 40 bytes a step; a tensor has hundreds
+        Assert.InRange(Least(growth, g => g.ResidentBytes), long.MinValue, 256 << 10);
     }
 
     // What leaks does so in every window; the runtime takes and returns memory of its own now and then.
-    private static long Usual(ProcessMemory[] growth, Func<ProcessMemory, long> of) => growth.Select(of).Order().ElementAt(1);
+    private static long Least(ProcessMemory[] growth, Func<ProcessMemory, long> of) => growth.Min(of);
 
     private static (long Skipped, List<ProcessMemory> Memory) Train(ProcessGroup group, DeepSpeedConfig config)
     {
@@ -119,7 +119,9 @@ public sealed class MemoryTests(ITestOutputHelper output)
         return nn.functional.mse_loss(model.call(x.to(type)).to(float32), y);
     }
 
-    private static nn.Module<Tensor, Tensor> Layer(int inputs) => nn.Sequential(nn.Linear(inputs, 16), nn.Tanh(), nn.Dropout(0.1));
+    // No dropout: libtorch's random state is the process's, and two ranks here are threads of one, which recomputation would
+    // have set it back under each other.
+    private static nn.Module<Tensor, Tensor> Layer(int inputs) => nn.Sequential(nn.Linear(inputs, 16), nn.Tanh());
 
     // All ranks are threads of this process, so all of them stop for it.
     private static ProcessMemory Measure(ProcessGroup group)
