@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Runtime.InteropServices;
 using System.Text;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Optim;
@@ -59,31 +58,25 @@ internal sealed class CpuAdamReport(long elements, int rounds)
             }
         }
 
-        string text = Report(candidates);
-        string date = TimeProvider.System.GetUtcNow().ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
-        Directory.CreateDirectory(folder);
-        string path = Path.Combine(folder, $"cpu-adam_{Environment.ProcessorCount}core_{date}.md");
-        File.WriteAllText(path, text);
-        Console.Write(text);
-        return path;
+        return Machine.Keep(folder, "cpu-adam", Report(candidates));
     }
 
     private string Report(Candidate[] candidates)
     {
         Candidate limit = candidates[2], own = candidates[^2];
         var text = new StringBuilder();
-        text.Append(CultureInfo.InvariantCulture, $"# AdamW on the CPU, {Processor()}, {Environment.ProcessorCount} cores, {TimeProvider.System.GetUtcNow():yyyy-MM-dd}\n\n");
-        text.Append(CultureInfo.InvariantCulture, $"{elements / 1e6:0} million fp32 values; libtorch {TorchVersion()}, .NET {Environment.Version}, ");
+        text.Append(CultureInfo.InvariantCulture, $"# AdamW on the CPU, {Machine.Headline}\n\n");
+        text.Append(CultureInfo.InvariantCulture, $"{elements / 1e6:0} million fp32 values; {Machine.Versions}, ");
         text.Append(CultureInfo.InvariantCulture, $"{get_num_threads()} threads. Medians of {rounds} rounds of all lines in turn, ratios within a ");
-        text.Append("round; load average at the end ").Append(File.ReadAllText("/proc/loadavg").Split(' ')[0]).Append(".\n\n");
+        text.Append("round; load average at the end ").Append(Machine.LoadAverage).Append(".\n\n");
         text.Append("| | ms | GB/s | CpuAdam is faster by | of the traffic's own pace |\n| --- | ---: | ---: | ---: | ---: |\n");
         foreach (Candidate c in candidates)
         {
-            double seconds = Median(c.Seconds);
+            double seconds = Machine.Median(c.Seconds);
             text.Append(CultureInfo.InvariantCulture, $"| {c.Name} | {seconds * 1e3:0.0} | {c.BytesPerElement * elements / seconds / 1e9:0.0} ");
-            text.Append(CultureInfo.InvariantCulture, $"| {Median([.. c.Seconds.Zip(own.Seconds, (a, b) => a / b)]):0.00}x ");
+            text.Append(CultureInfo.InvariantCulture, $"| {Machine.Median(c.Seconds.Zip(own.Seconds, (a, b) => a / b)):0.00}x ");
             text.Append(c.BytesPerElement == 28
-                ? string.Create(CultureInfo.InvariantCulture, $"| {Median([.. c.Seconds.Zip(limit.Seconds, (a, b) => b / a)]):0%} |\n") : "| |\n");
+                ? string.Create(CultureInfo.InvariantCulture, $"| {Machine.Median(c.Seconds.Zip(limit.Seconds, (a, b) => b / a)):0%} |\n") : "| |\n");
         }
 
         text.Append("\nGB/s count what the update has to move: 28 bytes per value (four reads, three writes of fp32; with 16-bit\n"
@@ -91,17 +84,6 @@ internal sealed class CpuAdamReport(long elements, int rounds)
             + "not read, which the processor fetches first; that traffic is not counted.\n");
         return text.ToString();
     }
-
-    private static double Median(List<double> values)
-    {
-        double[] sorted = [.. values.Order()];
-        return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
-    }
-
-    private static string Processor() => File.ReadLines("/proc/cpuinfo").FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal))
-        ?.Split(':')[1].Trim() ?? RuntimeInformation.ProcessArchitecture.ToString();
-
-    private static string TorchVersion() => $"{Native.Dispatcher.AbiVersion >> 56}.{(Native.Dispatcher.AbiVersion >> 48) & 0xFF}";
 
     private sealed class Buffers : IDisposable
     {

@@ -15,6 +15,13 @@ if (args is ["cpu-adam", .. string[] rest])
     return;
 }
 
+if (args is ["engine-step", .. string[] count])
+{
+    int rounds = count.Length > 0 && int.TryParse(count[0], out int r) ? r : 300;
+    Console.WriteLine(new EngineStepReport(rounds).Write(Path.Combine("benchmarks", "results")));
+    return;
+}
+
 // In this process: libtorch is loaded once.
 IConfig config = DefaultConfig.Instance
     .AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance))

@@ -143,7 +143,6 @@ public static class EngineLimits
             "use false");
         NotYet(errors, checkpointing.Profile, "activation_checkpointing.profile", "use false");
         NotYet(errors, config.CommsLogger.Enabled, "comms_logger.enabled", "use false", "logging of collectives");
-        NotYet(errors, config.Checkpoint.TagValidation == TagValidation.Fail, "checkpoint.tag_validation", "use \"Warn\"");
         NotYet(errors, config.Checkpoint.LoadUniversal, "checkpoint.load_universal", "use false");
         NotYet(errors, config.Checkpoint.UseNodeLocalStorage, "checkpoint.use_node_local_storage",
             "use false, and a folder that all nodes share");

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Engine.Checkpoint;
+using DeepSpeedSharp.Engine.Optim;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -33,6 +34,8 @@ public sealed partial class DeepSpeedEngine
 
     /// <summary>Goes on where a checkpoint was saved: parameters, optimizer, schedule, counters, data order and random
     /// numbers. Every rank must call this.</summary>
+    /// <remarks>The caller's own scheduler is stepped to the place of the checkpoint. The state of the caller's own
+    /// optimizer is not in a checkpoint: it starts anew, and a warning says so.</remarks>
     /// <param name="directory">Folder of checkpoints.</param>
     /// <param name="tag">Name of the checkpoint; null takes the one named by the file <c>latest</c>.</param>
     /// <returns>Folder of the checkpoint and the caller's state; both null when there is no checkpoint.</returns>
@@ -53,6 +56,7 @@ public sealed partial class DeepSpeedEngine
             Schedule.LastBatchIteration = state.ScheduleIteration ?? GlobalSteps - SkippedStepsNow - 1;
         }
 
+        ResumeClientParts(GlobalSteps - SkippedStepsNow);
         if (state.LossScaler is { } scaler)
         {
             _lossScaler.Restore(scaler);
@@ -60,6 +64,7 @@ public sealed partial class DeepSpeedEngine
 
         ApplySchedule();
         ZeroGrad();
+        (LastStepApplied, LastGradientNorm) = (false, null);
         MicroSteps = GlobalSteps * Batch.GradientAccumulationSteps;
         _microBatch = 0;
         if (_data is not null)
@@ -77,6 +82,27 @@ public sealed partial class DeepSpeedEngine
         }
 
         return (loaded.Path, state.ClientState);
+    }
+
+    // Neither can be asked for its state, but a scheduler is a function of how often it was stepped.
+    private void ResumeClientParts(long appliedSteps)
+    {
+        if (Optimizer is ClientOptimizer)
+        {
+            _warn($"the state of {Optimizer.Name}, such as moments, is not in the checkpoint and starts anew; "
+                + "name an optimizer in the config to keep it");
+        }
+
+        if (_clientSchedule is not null && _clientScheduleSteps > appliedSteps)
+        {
+            _warn($"the scheduler object has been stepped {_clientScheduleSteps} times and cannot go back to step {appliedSteps} "
+                + "of the checkpoint; load a checkpoint before training begins");
+        }
+
+        while (_clientSchedule is not null && _clientScheduleSteps < appliedSteps)
+        {
+            StepClientSchedule();
+        }
     }
 
     /// <summary>Writes the weights alone, in the type the model computes with, for inference. Every rank must call this.</summary>

@@ -5,12 +5,12 @@ namespace DeepSpeedSharp.Engine;
 /// <content>When gradients are summed over ranks.</content>
 public sealed partial class DeepSpeedEngine
 {
-    private bool _isNotSyncing;
+    private string? _notSyncing; // the call that holds the sum over ranks back
 
     /// <summary>Keeps gradients on this rank until the returned object is disposed; backward only accumulates.</summary>
     /// <returns>Dispose it to sum over ranks again.</returns>
-    /// <exception cref="InvalidOperationException">Already inside one, or ZeRO stage 2, which keeps no gradients that are
-    /// not summed.</exception>
+    /// <exception cref="InvalidOperationException">Already inside one, inside <see cref="CoalesceGradReduction"/>, or ZeRO
+    /// stage 2, which keeps no gradients that are not summed.</exception>
     public IDisposable NoSync()
     {
         if (_zero.ReducesEveryBackward)
@@ -20,20 +20,20 @@ public sealed partial class DeepSpeedEngine
         }
 
         ThrowIfNotSyncing(nameof(NoSync));
-        _isNotSyncing = true;
-        return new Ending(() => _isNotSyncing = false);
+        _notSyncing = nameof(NoSync);
+        return new Ending(() => _notSyncing = null);
     }
 
     /// <summary>Several backward calls, one sum over ranks when the returned object is disposed.</summary>
     /// <returns>Dispose it to sum; at a micro batch that does not end a step it only accumulates, except in ZeRO stage 2.</returns>
-    /// <exception cref="InvalidOperationException">Inside <see cref="NoSync"/>.</exception>
+    /// <exception cref="InvalidOperationException">Already inside one, or inside <see cref="NoSync"/>.</exception>
     public IDisposable CoalesceGradReduction()
     {
         ThrowIfNotSyncing(nameof(CoalesceGradReduction));
-        _isNotSyncing = true;
+        _notSyncing = nameof(CoalesceGradReduction);
         return new Ending(() =>
         {
-            _isNotSyncing = false;
+            _notSyncing = null;
             if (_zero.ReducesEveryBackward)
             {
                 Reduce();
@@ -64,8 +64,10 @@ public sealed partial class DeepSpeedEngine
     public void SetGradientAccumulationBoundary(bool isBoundary) => _boundary = isBoundary;
 
     /// <summary>Forgets the gradients of this step. Not needed in the usual loop: <see cref="Step"/> clears them.</summary>
+    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
     public void ZeroGrad()
     {
+        FinishReduction(); // of a backward that failed half-way: the other ranks wait for its sums
         _zero.ClearGradients();
         _report.Clear();
         (_isReduced, _isReducing) = (false, false);
@@ -83,7 +85,7 @@ public sealed partial class DeepSpeedEngine
         }
 
         bool isLast = _boundary is null && _config.ManagedGradientAccumulation && IsGradientAccumulationBoundary;
-        if (!_isNotSyncing && (isLast || _zero.ReducesEveryBackward))
+        if (_notSyncing is null && (isLast || _zero.ReducesEveryBackward))
         {
             _zero.Begin();
             _isReducing = true;
@@ -113,9 +115,9 @@ public sealed partial class DeepSpeedEngine
 
     private void ThrowIfNotSyncing(string call)
     {
-        if (_isNotSyncing)
+        if (_notSyncing is not null)
         {
-            throw new InvalidOperationException($"{call} was called inside NoSync(); dispose what NoSync() returned first");
+            throw new InvalidOperationException($"{call} was called inside {_notSyncing}(); dispose what {_notSyncing}() returned first");
         }
     }
 

@@ -27,6 +27,8 @@ public sealed partial class DeepSpeedEngine : IDisposable
     private readonly StepReport _report;
     private readonly EngineObserver? _observer;
     private readonly Action? _clientSchedule;
+    private readonly Action<string> _warn; // on rank 0
+    private long _clientScheduleSteps;
     private IDataPosition? _data;
     private Pending? _pending;
     private int _microBatch; // micro batches since the last step
@@ -60,9 +62,10 @@ public sealed partial class DeepSpeedEngine : IDisposable
         _zero = ZeroStages.Create(config, module, _parameters, group, _averaging, _precision.Communication);
         Optimizer = client.Optimizer(config, _parameters, device);
         (Schedule, _clientSchedule) = client.Schedule(config, Optimizer);
-        if (Schedule?.Warning is { } warning && group.Rank == 0)
+        _warn = group.Rank == 0 ? output.Warn : _ => { };
+        if (Schedule?.Warning is { } warning)
         {
-            output.Warn(warning);
+            _warn(warning);
         }
 
         ApplySchedule();
@@ -274,7 +277,16 @@ public sealed partial class DeepSpeedEngine : IDisposable
 
         _pending = null;
         StepReport.Values values = pending.Arrival.Read();
-        _lossScaler.Update(values.IsOverflow);
+        LossScaleException? end = null;
+        try
+        {
+            _lossScaler.Update(values.IsOverflow);
+        }
+        catch (LossScaleException e)
+        {
+            end = e; // thrown below: the step has its place in counters and reports first
+        }
+
         if (values.IsOverflow)
         {
             SkippedStepsNow++;
@@ -284,7 +296,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         {
             Schedule?.Step();
             ApplySchedule();
-            _clientSchedule?.Invoke();
+            StepClientSchedule();
         }
 
         (LastStepApplied, LastGradientNorm) = (!values.IsOverflow, double.IsFinite(values.Norm) ? values.Norm : null);
@@ -302,6 +314,19 @@ public sealed partial class DeepSpeedEngine : IDisposable
             StopRequested = values.StopRequests > 0,
         };
         _observer?.Report(pending.Metrics);
+        if (end is not null)
+        {
+            throw end;
+        }
+    }
+
+    private void StepClientSchedule()
+    {
+        if (_clientSchedule is not null)
+        {
+            _clientSchedule();
+            _clientScheduleSteps++;
+        }
     }
 
     private void ApplySchedule()

@@ -21,21 +21,43 @@ internal sealed class EmbeddingRows(Tensor gradient, string name) : IDisposable
     private readonly long _columns = gradient.shape[1];
 
     /// <summary>Starts the sum, in place.</summary>
-    public async Task SumAsync(ProcessGroup group)
+    /// <param name="group">The ranks.</param>
+    /// <param name="travelling">Element type of the rows between ranks; the sum is made in it.</param>
+    public async Task SumAsync(ProcessGroup group, ScalarType travelling)
     {
         long[] touched = Touched();
-        byte[][] counts = await group.AllGatherAsync(BitConverter.GetBytes((long)touched.Length), $"row counts of {name}").ConfigureAwait(false);
+        Tensor sum = gradient.dtype == travelling ? gradient : gradient.to(travelling).DetachFromDisposeScope();
+        try
+        {
+            await group.InTurnAsync(() => SumNowAsync(group, sum, touched)).ConfigureAwait(false);
+            if (!ReferenceEquals(sum, gradient))
+            {
+                using IDisposable noGrad = no_grad();
+                gradient.copy_(sum).DetachFromDisposeScope();
+            }
+        }
+        finally
+        {
+            if (!ReferenceEquals(sum, gradient))
+            {
+                sum.Dispose();
+            }
+        }
+    }
+
+    private async Task SumNowAsync(ProcessGroup group, Tensor sum, long[] touched)
+    {
+        byte[][] counts = await group.GatherNowAsync(BitConverter.GetBytes((long)touched.Length), $"row counts of {name}").ConfigureAwait(false);
         long most = counts.Max(count => BitConverter.ToInt64(count));
-        int size = (int)gradient.element_size();
+        int size = (int)sum.element_size();
         // A ring gather moves (W-1) blocks of the largest rank, a ring all-reduce 2 (W-1)/W of the whole.
         if (most * (_columns * size + sizeof(long)) * group.WorldSize >= 2 * _rows * _columns * size)
         {
-            await group.AllReduceAsync(gradient, $"gradient of {name}").ConfigureAwait(false);
+            await group.ReduceNowAsync(sum, $"gradient of {name}").ConfigureAwait(false);
             return;
         }
 
-        byte[][] blocks = await group.AllGatherAsync(Pack(touched), $"gradient rows of {name}").ConfigureAwait(false);
-        AddUp(blocks);
+        AddUp(sum, await group.GatherNowAsync(Pack(sum, touched), $"gradient rows of {name}").ConfigureAwait(false));
     }
 
     public void Dispose() => gradient.Dispose();
@@ -49,7 +71,7 @@ internal sealed class EmbeddingRows(Tensor gradient, string name) : IDisposable
     }
 
     // Row numbers, then the rows.
-    private byte[] Pack(long[] touched)
+    private static byte[] Pack(Tensor sum, long[] touched)
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
@@ -59,23 +81,23 @@ internal sealed class EmbeddingRows(Tensor gradient, string name) : IDisposable
             return [];
         }
 
-        Tensor values = gradient.index_select(0, tensor(touched).to(gradient.device)).cpu().contiguous();
+        Tensor values = sum.index_select(0, tensor(touched).to(sum.device)).cpu().contiguous();
         return [.. numbers, .. TensorMemory.Bytes(values).Span];
     }
 
-    private void AddUp(byte[][] blocks)
+    private void AddUp(Tensor sum, byte[][] blocks)
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        gradient.zero_();
-        int bytesPerRow = sizeof(long) + (int)(_columns * gradient.element_size());
+        sum.zero_();
+        int bytesPerRow = sizeof(long) + (int)(_columns * sum.element_size());
         foreach (byte[] block in blocks.Where(block => block.Length > 0))
         {
             int count = block.Length / bytesPerRow;
             long[] numbers = MemoryMarshal.Cast<byte, long>(block.AsSpan(0, count * sizeof(long))).ToArray();
-            Tensor values = empty([count, _columns], gradient.dtype);
+            Tensor values = empty([count, _columns], sum.dtype);
             block.AsSpan(count * sizeof(long)).CopyTo(TensorMemory.Bytes(values).Span);
-            gradient.index_add_(0, tensor(numbers).to(gradient.device), values.to(gradient.device), 1);
+            sum.index_add_(0, tensor(numbers).to(sum.device), values.to(sum.device), 1);
         }
     }
 }

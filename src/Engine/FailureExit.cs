@@ -2,6 +2,7 @@ using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
+using DeepSpeedSharp.Engine.Precision;
 
 namespace DeepSpeedSharp.Engine;
 
@@ -18,7 +19,7 @@ public static class FailureExit
     /// <returns>One of <see cref="ExitCodes"/>; null when the exception is not the engine's.</returns>
     public static int? CodeOf(Exception exception) => exception switch
     {
-        ConfigException or NativeBackendException => ExitCodes.Configuration,
+        ConfigException or NativeBackendException or LossScaleException => ExitCodes.Configuration,
         CheckpointException { IsPassing: true } => ExitCodes.Temporary,
         CheckpointException => ExitCodes.BadData,
         PeerLostException => ExitCodes.PeerLost,

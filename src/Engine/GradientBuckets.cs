@@ -88,15 +88,16 @@ internal sealed class GradientBuckets : IDisposable
         _reducing = false;
         try
         {
-            if (_hookError is { } error)
-            {
-                throw new InvalidOperationException($"reducing gradients during backward failed: {error.Message}", error);
-            }
-
+            // Also after an error: the other ranks wait for these sums, and sums under way write to the gradients.
             StartThrough(_group.WorldSize > 1 ? _buckets.Count : 0);
             foreach (Task task in _running)
             {
                 task.GetAwaiter().GetResult();
+            }
+
+            if (_hookError is { } error)
+            {
+                throw new InvalidOperationException($"reducing gradients during backward failed: {error.Message}", error);
             }
         }
         finally
@@ -220,7 +221,7 @@ internal sealed class GradientBuckets : IDisposable
 
         if (bucket.Rows is { } rows)
         {
-            return rows.SumAsync(_group);
+            return rows.SumAsync(_group, _travelling);
         }
 
         return bucket.Range.dtype == _travelling ? SumAsync(bucket, bucket.Range, name) : InOtherTypeAsync(bucket, name);

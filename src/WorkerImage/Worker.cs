@@ -2,6 +2,7 @@ using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
+using DeepSpeedSharp.Engine.Precision;
 
 namespace DeepSpeedSharp.Worker;
 
@@ -37,6 +38,7 @@ internal static class Worker
         IOException => ("storage", true, ExitCodes.Temporary),
         PeerLostException => ("peer lost", true, ExitCodes.PeerLost),
         NativeBackendException => ("native backend", false, ExitCodes.Configuration),
+        LossScaleException => ("fp16", false, ExitCodes.Configuration), // the next attempt would come to the same step
         AggregateException { InnerExceptions: [var inner] } => Explain(inner),
         _ => null,
     };

@@ -22,7 +22,7 @@ public sealed class SourceTests
     [InlineData("Data")]
     [InlineData("Precision", "Native")]
     [InlineData("Comm", "Native")]
-    [InlineData("Optim", "Native")]
+    [InlineData("Optim", "Native", "Kernels")]
     [InlineData("ActivationCheckpointing", "Native")]
     [InlineData("Checkpoint", "Native", "Comm", "Data", "Optim", "Precision")]
     [InlineData("Zero", "Native", "Comm")]

@@ -47,6 +47,20 @@ public sealed class DeepSpeedConfigTests
         Assert.Equal(50_000_000, config.Zero.ReduceBucketSize);
     }
 
+    // Hugging Face's examples write -1; a schedule of a resumed run begins where its checkpoint says.
+    [Theory]
+    [InlineData("-1", 0)]
+    [InlineData("100", 1)]
+    public void Parse_LastBatchIteration_MayOnlySayThatNothingIsDone(string iteration, int problems)
+    {
+        var errors = new ConfigErrors();
+        DeepSpeedConfig.Read($$"""
+            { "scheduler": { "type": "WarmupLR", "params": { "last_batch_iteration": {{iteration}} } } }
+            """, errors);
+
+        Assert.Equal(Enumerable.Repeat("scheduler.params.last_batch_iteration", problems), errors.All.Select(e => e.Path));
+    }
+
     [Fact]
     public void Parse_ManyProblems_ReportsAllAtOnce()
     {

@@ -14,6 +14,8 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "amp": { "enabled": true } }""", "amp.enabled: mixed precision by Apex is not supported; use \"bf16\" or \"fp16\"")]
     [InlineData("""{ "optimizer": { "type": "Adam", "params": { "max_grad_norm": 1 } } }""", "optimizer.params.max_grad_norm: clipping is not an optimizer parameter; write \"gradient_clipping\" at the top level instead")]
     [InlineData("""{ "sequence_parallel_size": 2 }""", "sequence_parallel_size: this setting is not supported yet; use 1")]
+    [InlineData("""{ "activation_checkpointing": { "cpu_checkpointing": true, "number_checkpoints": 4, "profile": true } }""", "activation_checkpointing.profile: this setting is not supported yet; use false")]
+    [InlineData("""{ "data_types": { "grad_accum_dtype": "bf16" } }""", "data_types.grad_accum_dtype: bf16 gradients of fp32 parameters are not supported; use \"fp32\", or remove it")]
     [InlineData("""{ "checkpoint": { "load_universal": true } }""", "checkpoint.load_universal: this setting is not supported yet; use false")]
     public void Problems_SettingBeyondTheEngine_IsNamed(string json, string expected)
     {
@@ -29,6 +31,7 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "zero_optimization": true }""")]
     [InlineData("""{ "zero_optimization": { "stage": 2, "overlap_comm": true, "contiguous_gradients": false, "reduce_scatter": false, "round_robin_gradients": true, "ignore_unused_parameters": false, "load_from_fp32_weights": false } }""")]
     [InlineData("""{ "optimizer": { "type": "AdamW" }, "scheduler": { "type": "WarmupLR" }, "communication_data_type": "fp32" }""")]
+    [InlineData("""{ "fp16": { "enabled": true }, "optimizer": { "type": "Muon" }, "csv_monitor": { "enabled": true } }""")]
     [InlineData("""{ "elasticity": { "enabled": false }, "comms_logger": { "enabled": false }, "checkpoint": { "tag_validation": "Warn" } }""")]
     public void Problems_WhatTheEngineDoes_IsNone(string json) =>
         Assert.Empty(EngineLimits.Problems(DeepSpeedConfig.Parse(json)));

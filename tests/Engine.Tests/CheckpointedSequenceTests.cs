@@ -1,11 +1,10 @@
-using System.Runtime.InteropServices;
 using DeepSpeedSharp.Engine.ActivationCheckpointing;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Tests;
 
 [Collection(nameof(AloneTests))]
-public sealed partial class CheckpointedSequenceTests
+public sealed class CheckpointedSequenceTests
 {
     [Theory]
     [InlineData(null)]
@@ -76,27 +75,27 @@ public sealed partial class CheckpointedSequenceTests
         Step(2);
         AloneTests.Collect();
         long before = Tensor.TotalCount;
-        long bytesBefore = NativeBytes();
+        long bytesBefore = ProcessMemory.AllocatedNatively();
         for (int i = 0; i < 500; i++)
         {
             Step(i);
         }
 
         Assert.InRange(Tensor.TotalCount - before, -50, 50); // other tests run meanwhile
-        Assert.InRange(NativeBytes() - bytesBefore, -(4L << 20), 4L << 20);
+        Assert.InRange(ProcessMemory.AllocatedNatively() - bytesBefore, -(4L << 20), 4L << 20);
     }
 
     private static long BytesKept(nn.Module<Tensor, Tensor> module, Tensor x)
     {
         using var scope = NewDisposeScope();
-        long before = NativeBytes();
+        long before = ProcessMemory.AllocatedNatively();
         Tensor loss;
         using (NewDisposeScope())
         {
             loss = module.call(x).sum().MoveToOuterDisposeScope();
         }
 
-        long kept = NativeBytes() - before;
+        long kept = ProcessMemory.AllocatedNatively() - before;
         loss.backward();
         return kept;
     }
@@ -114,18 +113,4 @@ public sealed partial class CheckpointedSequenceTests
         module.call(x).square().sum().backward();
         return [.. module.parameters().Select(p => p.grad!.bytes.ToArray())];
     }
-
-    // What the C allocator has handed out, in its own heaps and by mmap; libtorch's CPU tensors are all in there.
-    private static long NativeBytes()
-    {
-        MallocInfo info = Mallinfo2();
-        return (long)(info.UsedInHeaps + info.UsedByMmap);
-    }
-
-    [LibraryImport("libc", EntryPoint = "mallinfo2")]
-    private static partial MallocInfo Mallinfo2();
-
-    // struct mallinfo2 of glibc
-    private readonly record struct MallocInfo(nuint Arena, nuint FreeChunks, nuint FastChunks, nuint MmapRegions,
-        nuint UsedByMmap, nuint Unused, nuint FastBytes, nuint UsedInHeaps, nuint FreeBytes, nuint TopBytes);
 }

@@ -2,6 +2,7 @@ using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
+using DeepSpeedSharp.Engine.Precision;
 
 namespace DeepSpeedSharp.Engine.Tests;
 
@@ -62,6 +63,7 @@ public sealed class EngineReportTests
     {
         Assert.Equal(ExitCodes.Configuration, FailureExit.CodeOf(new ConfigException("x", [new ConfigError("a", "b", "c")])));
         Assert.Equal(ExitCodes.Configuration, FailureExit.CodeOf(new NativeBackendException("x")));
+        Assert.Equal(ExitCodes.Configuration, FailureExit.CodeOf(new LossScaleException(1, 10)));
         Assert.Equal(ExitCodes.Temporary, FailureExit.CodeOf(new CheckpointException("x") { IsPassing = true }));
         Assert.Equal(ExitCodes.BadData, FailureExit.CodeOf(new CheckpointException("x")));
         Assert.Equal(ExitCodes.PeerLost, FailureExit.CodeOf(new AggregateException(new PeerLostException(1, "x"))));

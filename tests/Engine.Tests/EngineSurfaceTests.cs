@@ -287,8 +287,9 @@ internal sealed class Run(DeepSpeedEngine engine, ToyModel model) : IDisposable
         using (y)
         {
             ScalarType type = model.parameters().First().dtype;
-            using Tensor input = x.to(type);
-            using Tensor target = y.to(type);
+            Device device = model.parameters().First().device;
+            using Tensor input = x.to(type, device);
+            using Tensor target = y.to(type, device);
             return engine.Forward(() => model.call(input, target));
         }
     }

@@ -1,6 +1,3 @@
-using System.Text.Json;
-using System.Text.Json.Nodes;
-
 namespace DeepSpeedSharp.Worker.Tests;
 
 /// <summary>Training by real processes, against the losses of the original and against itself.</summary>
@@ -10,7 +7,6 @@ public sealed class LossCurveTests : IDisposable
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
-    // Without the offload, zero2_offload_cpuadam is the same arithmetic in the same place: our Adam of the CPU.
     [Theory]
     [InlineData("zero0_adam", 1e-4)]
     [InlineData("zero1_adamw_warmup_clip_gas2", 1e-4)]
@@ -19,26 +15,11 @@ public sealed class LossCurveTests : IDisposable
     [InlineData("zero2_offload_cpuadam", 1e-4)]
     public void Train_TwoProcesses_ReproducesTheLossCurveOfTheOriginal(string curve, double tolerance)
     {
-        using JsonDocument reference = JsonDocument.Parse(File.ReadAllText(Path.Combine(RunningWorker.Vectors, $"{curve}.json")));
-        JsonNode settings = JsonNode.Parse(reference.RootElement.GetProperty("ds_config").GetRawText())!;
-        (settings["zero_optimization"] as JsonObject)?.Remove("offload_optimizer");
-        string config = Write("ds.json", settings.ToJsonString());
+        LossCurve original = LossCurve.Read(curve);
 
-        MetricsLine[] lines = Train(2, config, steps: 30);
+        MetricsLine[] lines = Train(2, Write("ds.json", original.Config), original.Steps);
 
-        JsonElement[] expected = [.. reference.RootElement.GetProperty("steps").EnumerateArray()];
-        Assert.Equal(expected.Select(s => s.GetProperty("step").GetInt64()), lines.Select(l => l.Step));
-        for (int i = 0; i < lines.Length; i++)
-        {
-            double loss = expected[i].GetProperty("loss").GetDouble();
-            Assert.InRange(lines[i].Loss, loss * (1 - tolerance), loss * (1 + tolerance));
-            Assert.Equal(expected[i].GetProperty("lr_after").GetDouble(), lines[i].Lr, 1e-12);
-            if (expected[i].GetProperty("grad_norm").ValueKind == JsonValueKind.Number)
-            {
-                double norm = expected[i].GetProperty("grad_norm").GetDouble();
-                Assert.InRange(lines[i].GradNorm, norm * (1 - 10 * tolerance), norm * (1 + 10 * tolerance));
-            }
-        }
+        original.AssertEqual(lines, tolerance);
     }
 
     [Theory]
@@ -115,8 +96,8 @@ public sealed class LossCurveTests : IDisposable
     }
 
     private static string Arguments(string config, int steps, string options) =>
-        $"train {(options.Contains("--model", StringComparison.Ordinal) ? "" : $"--model {RunningWorker.Vectors}")} "
-        + $"--data {Path.Combine(RunningWorker.Vectors, "tokens.i32")} --sequence-length 64 --max-steps {steps} --deepspeed {config} {options}";
+        $"train {(options.Contains("--model", StringComparison.Ordinal) ? "" : $"--model {LossCurve.Folder}")} "
+        + $"--data {LossCurve.Tokens} --sequence-length {LossCurve.SequenceLength} --max-steps {steps} --deepspeed {config} {options}";
 
     private static void RunAll(RunningWorker[] workers)
     {

@@ -23,7 +23,7 @@ public sealed class ObservabilityTests : IDisposable
             }
             """);
         RunningWorker[] world = RunningWorker.StartWorld(2, "train --n-layer 1 --n-head 2 --n-embd 16 --vocab-size 512 --sequence-length 16 "
-            + $"--data {Path.Combine(RunningWorker.Vectors, "tokens.i32")} --deepspeed {config} --max-steps 4");
+            + $"--data {LossCurve.Tokens} --deepspeed {config} --max-steps 4");
         try
         {
             Assert.All(world, w => Assert.Equal(0, w.Wait()));

@@ -3,7 +3,6 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
-using System.Text.Json;
 
 namespace DeepSpeedSharp.Worker.Tests;
 
@@ -18,8 +17,6 @@ internal sealed class RunningWorker : IDisposable
 
     public static string Program { get; } = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "WorkerImage",
         Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory)), "deepspeed-worker"));
-
-    public static string Vectors { get; } = Path.Combine(AppContext.BaseDirectory, "vectors", "loss_curves");
 
     public string Output
     {
@@ -124,17 +121,4 @@ internal sealed class RunningWorker : IDisposable
     }
 
     private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);
-}
-
-/// <summary>A line of a metrics file.</summary>
-internal sealed record MetricsLine(long Step, double Loss, double Lr, double GradNorm)
-{
-    public static MetricsLine[] Read(string path)
-    {
-        using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
-        using var reader = new StreamReader(file);
-        return [.. reader.ReadToEnd().Split('\n').SkipLast(1).Select(line => JsonDocument.Parse(line).RootElement).Select(e => new MetricsLine(
-            e.GetProperty("step").GetInt64(), e.GetProperty("loss").GetDouble(), e.GetProperty("lr").GetDouble(),
-            e.GetProperty("grad_norm").GetDouble()))];
-    }
 }

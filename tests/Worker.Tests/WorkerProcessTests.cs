@@ -18,7 +18,7 @@ public sealed class WorkerProcessTests : IDisposable
     private string Checkpoints => Path.Combine(_folder, "checkpoints");
 
     private string Tiny => $"train --n-layer 1 --n-head 2 --n-embd 16 --vocab-size 512 --sequence-length 16 "
-        + $"--data {Path.Combine(RunningWorker.Vectors, "tokens.i32")} --deepspeed {_config}";
+        + $"--data {LossCurve.Tokens} --deepspeed {_config}";
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
@@ -167,7 +167,7 @@ public sealed class WorkerProcessTests : IDisposable
     public void Train_BadInput_ExitsWithTheRightCodeAndSaysWhy(string arguments, int code, string message)
     {
         string filled = arguments.Replace("{config}", _config, StringComparison.Ordinal)
-            .Replace("{tokens}", Path.Combine(RunningWorker.Vectors, "tokens.i32"), StringComparison.Ordinal);
+            .Replace("{tokens}", LossCurve.Tokens, StringComparison.Ordinal);
 
         using RunningWorker worker = RunningWorker.Start(filled);
 

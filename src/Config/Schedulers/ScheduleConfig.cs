@@ -47,6 +47,13 @@ public sealed record ScheduleConfig
         {
             ConfigSection parameters = section.Section("params") ?? section.Empty("params");
             config = new ScheduleConfig { Type = type, Params = read(parameters) };
+            // Hugging Face's examples write it.
+            if (parameters.Long("last_batch_iteration", minimum: -1) is >= 0 and { } iteration)
+            {
+                parameters.Problem("last_batch_iteration", $"a schedule cannot begin at iteration {iteration}",
+                    "use -1, or remove it; training resumes from its checkpoint, which knows the iteration");
+            }
+
             parameters.End();
         }
 

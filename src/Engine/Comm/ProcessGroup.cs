@@ -46,15 +46,8 @@ public sealed class ProcessGroup : IDisposable
     /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
     public Task AllReduceAsync(Tensor tensor, string name = "tensor")
     {
-        torch.ScalarType type = Summable(tensor, "AllReduce", name);
-        int size = Summation.BytesOf(type);
-        if (_transport is null)
-        {
-            return Task.CompletedTask;
-        }
-
-        string operation = $"AllReduce of {name} ({tensor.numel() * size / 1048576.0:0.0} MiB)";
-        return OnHost(tensor, host => InPieces(host, bytes => Ring.AllReduceAsync(_transport, bytes, type, operation)));
+        CheckSummable(tensor, "AllReduce", name);
+        return _transport is null ? Task.CompletedTask : InTurnAsync(() => ReduceNowAsync(tensor, name));
     }
 
     /// <summary>Starts summing a tensor over all ranks, in place, each part of it at its owner only.</summary>
@@ -65,15 +58,16 @@ public sealed class ProcessGroup : IDisposable
     /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
     internal Task ReduceScatterAsync(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name)
     {
-        torch.ScalarType type = Summable(tensor, "ReduceScatter", name);
+        CheckSummable(tensor, "ReduceScatter", name);
         if (_transport is null)
         {
             return Task.CompletedTask;
         }
 
+        torch.ScalarType type = tensor.dtype;
         string operation = $"ReduceScatter of {name} ({tensor.numel() * Summation.BytesOf(type) / 1048576.0:0.0} MiB)";
-        return OnHost(tensor, host => InRounds(host, ranges, LargestPiece,
-            chunks => Ring.ReduceScatterAsync(_transport, chunks, type, operation)));
+        return InTurnAsync(() => OnHost(tensor, host => InRounds(host, ranges, LargestPiece,
+            chunks => Ring.ReduceScatterAsync(_transport, chunks, type, operation))));
     }
 
     /// <summary>Gives every rank the parts of a tensor that the ranks own.</summary>
@@ -87,8 +81,8 @@ public sealed class ProcessGroup : IDisposable
         if (_transport is not null)
         {
             long round = Math.Clamp(bucketElements / WorldSize, 1, LargestPiece);
-            Wait(OnHost(tensor, host => InRounds(host, ranges, round,
-                chunks => Ring.AllGatherAsync(_transport, chunks, $"AllGather of {name}"))));
+            Wait(InTurnAsync(() => OnHost(tensor, host => InRounds(host, ranges, round,
+                chunks => Ring.AllGatherAsync(_transport, chunks, $"AllGather of {name}")))));
         }
     }
 
@@ -104,28 +98,66 @@ public sealed class ProcessGroup : IDisposable
         }
 
         byte[][] result = [];
-        Task done = Enqueue(async () =>
-        {
-            byte[][] lengths = await GatherAsync(BitConverter.GetBytes(mine.Length), sizeof(int)).ConfigureAwait(false);
-            int[] counts = [.. lengths.Select(bytes => BitConverter.ToInt32(bytes))];
-            byte[][] blocks = await GatherAsync(mine, counts.Max()).ConfigureAwait(false);
-            result = [.. blocks.Select((block, rank) => block[..counts[rank]])];
-        });
+        Task done = InTurnAsync(async () => result = await GatherNowAsync(mine, name).ConfigureAwait(false));
         return Result();
-
-        async Task<byte[][]> GatherAsync(byte[] block, int length)
-        {
-            byte[][] blocks = [.. Enumerable.Range(0, WorldSize).Select(_ => new byte[length])];
-            block.CopyTo(blocks[Rank], 0);
-            await Ring.AllGatherAsync(_transport, [.. blocks.Select(b => b.AsMemory())], $"AllGather of {name}").ConfigureAwait(false);
-            return blocks;
-        }
 
         async Task<byte[][]> Result()
         {
             await done.ConfigureAwait(false);
             return result;
         }
+    }
+
+    /// <summary>Runs several collectives as one: no other comes between them, on any rank.</summary>
+    /// <remarks>A collective that is started when another has ended would take its place in the order by chance, and
+    /// another one on each rank.</remarks>
+    /// <param name="collectives">Calls <see cref="GatherNowAsync"/> and <see cref="ReduceNowAsync"/> only, the same ones on every rank.</param>
+    /// <returns>Ends with them; faults with <see cref="PeerLostException"/>.</returns>
+    internal Task InTurnAsync(Func<Task> collectives)
+    {
+        lock (_order)
+        {
+            Task previous = _last;
+            return _last = Task.Run(async () =>
+            {
+                await previous.ConfigureAwait(false);
+                try
+                {
+                    await collectives().ConfigureAwait(false);
+                }
+                catch (PeerLostException)
+                {
+                    // Closing our links at once tells the neighbours, which tell theirs: nobody waits for a timeout.
+                    _transport!.Dispose();
+                    throw;
+                }
+            });
+        }
+    }
+
+    /// <summary>Gathers bytes of all ranks; within <see cref="InTurnAsync"/>.</summary>
+    internal async Task<byte[][]> GatherNowAsync(byte[] mine, string name)
+    {
+        byte[][] lengths = await GatherAsync(BitConverter.GetBytes(mine.Length), sizeof(int)).ConfigureAwait(false);
+        int[] counts = [.. lengths.Select(bytes => BitConverter.ToInt32(bytes))];
+        byte[][] blocks = await GatherAsync(mine, counts.Max()).ConfigureAwait(false);
+        return [.. blocks.Select((block, rank) => block[..counts[rank]])];
+
+        async Task<byte[][]> GatherAsync(byte[] block, int length)
+        {
+            byte[][] all = [.. Enumerable.Range(0, WorldSize).Select(_ => new byte[length])];
+            block.CopyTo(all[Rank], 0);
+            await Ring.AllGatherAsync(_transport!, [.. all.Select(b => b.AsMemory())], $"AllGather of {name}").ConfigureAwait(false);
+            return all;
+        }
+    }
+
+    /// <summary>Sums a tensor over all ranks, in place; within <see cref="InTurnAsync"/>.</summary>
+    internal Task ReduceNowAsync(Tensor tensor, string name)
+    {
+        torch.ScalarType type = tensor.dtype;
+        string operation = $"AllReduce of {name} ({tensor.numel() * Summation.BytesOf(type) / 1048576.0:0.0} MiB)";
+        return OnHost(tensor, host => InPieces(host, bytes => Ring.AllReduceAsync(_transport!, bytes, type, operation)));
     }
 
     /// <summary>Copies one rank's tensor to all ranks.</summary>
@@ -137,7 +169,7 @@ public sealed class ProcessGroup : IDisposable
     {
         if (_transport is not null && tensor.numel() > 0)
         {
-            Wait(OnHost(tensor, host => InPieces(host, bytes => Ring.BroadcastAsync(_transport, bytes, root, $"Broadcast of {name}"))));
+            Wait(InTurnAsync(() => OnHost(tensor, host => InPieces(host, bytes => Ring.BroadcastAsync(_transport, bytes, root, $"Broadcast of {name}")))));
         }
     }
 
@@ -160,24 +192,25 @@ public sealed class ProcessGroup : IDisposable
     /// <summary>Closes the links; other ranks that still wait for this one see it as lost.</summary>
     public void Dispose() => _transport?.Dispose();
 
-    private static torch.ScalarType Summable(Tensor tensor, string collective, string name) => Summation.Supports(tensor.dtype)
-        ? tensor.dtype
-        : throw new ArgumentException($"{collective} of {name}: the element type is {tensor.dtype}; only Float32, Float16 and "
-            + "BFloat16 can be summed over ranks", nameof(tensor));
+    private static void CheckSummable(Tensor tensor, string collective, string name)
+    {
+        if (!Summation.Supports(tensor.dtype))
+        {
+            throw new ArgumentException($"{collective} of {name}: the element type is {tensor.dtype}; only Float32, Float16 and BFloat16 can be summed over ranks", nameof(tensor));
+        }
+    }
 
-    private Task OnHost(Tensor tensor, Func<Tensor, Task> operation)
+    private static async Task OnHost(Tensor tensor, Func<Tensor, Task> operation)
     {
         if (tensor.device_type == DeviceType.CPU)
         {
-            return Enqueue(() => operation(tensor));
+            await operation(tensor).ConfigureAwait(false);
+            return;
         }
 
-        return Enqueue(async () =>
-        {
-            using Tensor staged = tensor.cpu().DetachFromDisposeScope();
-            await operation(staged).ConfigureAwait(false);
-            tensor.copy_(staged).DetachFromDisposeScope();
-        });
+        using Tensor staged = tensor.cpu().DetachFromDisposeScope();
+        await operation(staged).ConfigureAwait(false);
+        tensor.copy_(staged).DetachFromDisposeScope();
     }
 
     // Every rank's range is cut into pieces of the same length; a round takes one of each.
@@ -212,28 +245,6 @@ public sealed class ProcessGroup : IDisposable
         {
             using Tensor piece = flat.narrow(0, start, Math.Min(LargestPiece, elements - start)).DetachFromDisposeScope();
             await operation(TensorMemory.Bytes(piece)).ConfigureAwait(false);
-        }
-    }
-
-    private Task Enqueue(Func<Task> operation)
-    {
-        lock (_order)
-        {
-            Task previous = _last;
-            return _last = Task.Run(async () =>
-            {
-                await previous.ConfigureAwait(false);
-                try
-                {
-                    await operation().ConfigureAwait(false);
-                }
-                catch (PeerLostException)
-                {
-                    // Closing our links at once tells the neighbours, which tell theirs: nobody waits for a timeout.
-                    _transport!.Dispose();
-                    throw;
-                }
-            });
         }
     }
 

@@ -20,7 +20,7 @@ internal static class CrossEntropyKernel
 
     /// <summary>Why the kernel cannot be used on a device; null when it can.</summary>
     public static string? ReasonAgainst(Device device) => device.type != TorchSharp.DeviceType.CUDA
-        ? "the tensors are not on a GPU" : ModuleOf(device.index).Reason;
+        ? "the tensors are not on a GPU" : ModuleOf(Math.Max(0, device.index)).Reason;
 
     /// <summary>Replaces logits by the gradient of each row's loss, and gives the losses.</summary>
     /// <param name="logits">[rows, classes] bf16 or fp16, contiguous; receives softmax minus one-hot, zero in ignored rows.</param>

@@ -17,7 +17,7 @@ internal sealed unsafe class CudaModule
 
     /// <summary>Compiles source for a device.</summary>
     /// <param name="source">CUDA C; kernels are <c>extern "C"</c>.</param>
-    /// <param name="device">Index of the device; its context must be current, as it is after any tensor was made there.</param>
+    /// <param name="device">Index of the device.</param>
     /// <returns>The module, or the reason why there is none; kept until the process ends.</returns>
     public static (CudaModule? Module, string? Reason) Compile(string source, int device)
     {
@@ -25,6 +25,8 @@ internal sealed unsafe class CudaModule
         {
             nint nvrtc = Library("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so");
             nint driver = Library("libcuda.so.1");
+            // A thread has the device's context once something of libtorch has run there.
+            torch.zeros(1, device: new torch.Device(DeviceType.CUDA, device)).DetachFromDisposeScope().Dispose();
             byte[] image = Build(nvrtc, source, Architecture(driver, device));
             nint module;
             fixed (byte* data = image)

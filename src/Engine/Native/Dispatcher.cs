@@ -4,7 +4,8 @@ namespace DeepSpeedSharp.Engine.Native;
 /// <summary>Calls any ATen operator through libtorch's C dispatcher.</summary>
 /// <remarks>
 /// Arguments are 64-bit words, every one of the operator's schema in order. Tensor and list arguments are owned by the
-/// callee, so each is encoded afresh for each call; a word is never used twice.
+/// callee, so each is encoded afresh for each call; a word is never used twice. There are no texts: of each that it
+/// is given, libtorch makes a copy that it never frees.
 /// </remarks>
 internal static unsafe class Dispatcher
 {
@@ -19,9 +20,6 @@ internal static unsafe class Dispatcher
 
     private static readonly delegate* unmanaged<nint, ulong, int> Push =
         (delegate* unmanaged<nint, ulong, int>)Symbols.OfTorch("torch_list_push_back");
-
-    private static readonly delegate* unmanaged<byte*, nuint, nint*, int> NewString =
-        (delegate* unmanaged<byte*, nuint, nint*, int>)Symbols.OfTorch("torch_new_string_handle");
 
     // An optional value travels as a pointer that the callee frees with C++ delete, hence C++ operator new.
     private static readonly delegate* unmanaged<nuint, nint> CppNew =
@@ -69,54 +67,14 @@ internal static unsafe class Dispatcher
     /// <summary>An optional integer, or any optional value whose word is its number (an element type, for example).</summary>
     public static ulong OfOptional(long? value) => value is { } number ? Boxed((ulong)number) : 0;
 
-    /// <summary>A list of integers.</summary>
-    public static ulong Of(ReadOnlySpan<long> values)
-    {
-        nint list;
-        Check(NewList((nuint)values.Length, &list), "torch_new_list_reserve_size");
-        foreach (long value in values)
-        {
-            Check(Push(list, (ulong)value), "torch_list_push_back");
-        }
-
-        return (ulong)list;
-    }
-
-    /// <summary>Marks a word as the value of an optional argument.</summary>
-    public static ulong Boxed(ulong word)
-    {
-        var box = (ulong*)CppNew(sizeof(ulong));
-        *box = word;
-        return (ulong)box;
-    }
-
-    /// <summary>A text.</summary>
-    public static ulong Of(ReadOnlySpan<byte> text)
-    {
-        nint handle;
-        fixed (byte* t = text)
-        {
-            Check(NewString(t, (nuint)text.Length, &handle), "torch_new_string_handle");
-        }
-
-        return (ulong)handle;
-    }
-
     /// <summary>Calls an operator without overload name; results replace the arguments from the first on.</summary>
     /// <param name="name">Name with its terminating zero, as a u8 literal has it.</param>
     /// <param name="stack">The arguments.</param>
     /// <exception cref="InvalidOperationException">The operator failed; libtorch wrote the reason to stderr.</exception>
-    public static void Call(ReadOnlySpan<byte> name, Span<ulong> stack) => Call(name, "\0"u8, stack);
-
-    /// <summary>Calls an overload of an operator.</summary>
-    /// <param name="name">As above.</param>
-    /// <param name="overload">Name of the overload, in the same form.</param>
-    /// <param name="stack">The arguments.</param>
-    /// <exception cref="InvalidOperationException">The operator failed; libtorch wrote the reason to stderr.</exception>
-    public static void Call(ReadOnlySpan<byte> name, ReadOnlySpan<byte> overload, Span<ulong> stack)
+    public static void Call(ReadOnlySpan<byte> name, Span<ulong> stack)
     {
         fixed (byte* n = name)
-        fixed (byte* o = overload)
+        fixed (byte* o = "\0"u8)
         fixed (ulong* s = stack)
         {
             if (CallOperator(n, o, s, AbiVersion) != 0)
@@ -129,6 +87,14 @@ internal static unsafe class Dispatcher
 
     /// <summary>Takes a returned tensor; the caller disposes it.</summary>
     public static Tensor Take(ulong result) => Tensor.UnsafeCreateTensor((nint)result);
+
+    // Marks a word as the value of an optional argument.
+    private static ulong Boxed(ulong word)
+    {
+        var box = (ulong*)CppNew(sizeof(ulong));
+        *box = word;
+        return (ulong)box;
+    }
 
     private static void Check(int status, string function)
     {

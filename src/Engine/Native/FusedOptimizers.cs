@@ -1,3 +1,5 @@
+using TorchSharp;
+
 namespace DeepSpeedSharp.Engine.Native;
 
 /// <summary>libtorch's fused optimizer kernels: one pass over memory, no temporaries.</summary>
@@ -57,6 +59,29 @@ internal static class FusedOptimizers
             Dispatcher.OfOptional(foundInf),
         ];
         Dispatcher.Call("aten::_fused_sgd_"u8, stack);
+    }
+
+    /// <summary>Adagrad, on the CPU.</summary>
+    /// <param name="parameters">[n] values, contiguous.</param>
+    /// <param name="gradients">[n], the same element type.</param>
+    /// <param name="sum">[n], the same element type: sum of squared gradients.</param>
+    /// <param name="learningRate">Learning rate.</param>
+    /// <param name="weightDecay">Weight decay, added to the gradient.</param>
+    /// <param name="epsilon">Added to the denominator.</param>
+    /// <param name="divisor">See the class.</param>
+    /// <param name="foundInf">See the class.</param>
+    public static void Adagrad(Tensor parameters, Tensor gradients, Tensor sum, double learningRate, double weightDecay, double epsilon,
+        Tensor? divisor = null, Tensor? foundInf = null)
+    {
+        CheckAlike(parameters, gradients, sum);
+        using Tensor step = torch.ones([], torch.float32); // without decay of the rate, its value does not matter
+        Span<ulong> stack =
+        [
+            Dispatcher.Of([parameters]), Dispatcher.Of([gradients]), Dispatcher.Of([sum]), Dispatcher.Of([step]),
+            Dispatcher.Of(learningRate), Dispatcher.Of(0.0 /* decay of the rate */), Dispatcher.Of(weightDecay), Dispatcher.Of(epsilon),
+            Dispatcher.Of(false), Dispatcher.OfOptional(divisor), Dispatcher.OfOptional(foundInf),
+        ];
+        Dispatcher.Call("aten::_fused_adagrad_"u8, stack);
     }
 
     // The kernels read and write as far as the first tensor is long, without looking at the others.

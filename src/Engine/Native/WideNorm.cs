@@ -4,7 +4,8 @@ namespace DeepSpeedSharp.Engine.Native;
 
 /// <summary>The L2 norm of a tensor of any floating type, summed up and returned in fp32.</summary>
 /// <remarks>TorchSharp's <c>norm</c> of a 16-bit tensor returns 16 bits, which is two or three digits of it. libtorch's
-/// vector norm takes a Scalar, which the C dispatcher cannot carry; the matrix norm of one row is the same sum.</remarks>
+/// vector norm takes a Scalar, which the C dispatcher cannot carry; the general norm means the same when it is given
+/// neither order nor dimensions.</remarks>
 internal static class WideNorm
 {
     /// <summary>The norm, without waiting for a GPU.</summary>
@@ -17,13 +18,12 @@ internal static class WideNorm
             return flat.norm();
         }
 
-        using Tensor row = flat.view(1, -1);
         Span<ulong> stack =
         [
-            Dispatcher.Of(row), Dispatcher.Of("fro"u8), Dispatcher.Boxed(Dispatcher.Of([0L, 1L])), Dispatcher.Of(false),
+            Dispatcher.Of(flat), 0 /* order */, 0 /* dimensions */, Dispatcher.Of(false),
             Dispatcher.OfOptional((long)torch.ScalarType.Float32),
         ];
-        Dispatcher.Call("aten::linalg_norm"u8, "ord_str"u8, stack);
+        Dispatcher.Call("aten::linalg_norm"u8, stack);
         return Dispatcher.Take(stack[0]);
     }
 }

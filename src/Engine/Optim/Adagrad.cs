@@ -1,4 +1,6 @@
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Native;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Optim;
@@ -8,21 +10,34 @@ namespace DeepSpeedSharp.Engine.Optim;
 /// 2011. Weight decay is part of the gradient, in the numerator too.</remarks>
 internal sealed class Adagrad : FlatOptimizer
 {
+    private readonly bool _fused;
     private readonly Tensor _sum;
 
     /// <param name="groups">Groups with <see cref="AdagradParams"/>.</param>
     /// <param name="elements">Length of the flat buffers.</param>
     /// <param name="device">Where they are.</param>
-    public Adagrad(IReadOnlyList<ParameterGroup> groups, long elements, Device device)
-        : base(groups, elements, device) => _sum = AddState("sum");
+    /// <param name="fused">False computes by the plain formulas, which also other devices than the CPU use.</param>
+    public Adagrad(IReadOnlyList<ParameterGroup> groups, long elements, Device device, bool fused = true)
+        : base(groups, elements, device) => (_fused, _sum) = (fused && device.type == DeviceType.CPU, AddState("sum"));
 
     public override string Name => "Adagrad";
+
+    internal override bool NeedsOverflowKnown => !_fused;
+
+    private protected override bool IsFused => _fused;
 
     private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale)
     {
         Tensor v = _sum.narrow(0, offset, values.numel());
+        double epsilon = ((AdagradParams)group.Params).Epsilon;
+        if (_fused)
+        {
+            FusedOptimizers.Adagrad(values, gradients, v, group.LearningRate, group.WeightDecay, epsilon, scale.Divisor, scale.FoundInf);
+            return;
+        }
+
         Tensor g = Divided(gradients, scale).add_(values, alpha: group.WeightDecay);
         v.addcmul_(g, g, value: 1);
-        values.addcdiv_(g, v.sqrt().add_(((AdagradParams)group.Params).Epsilon), value: -group.LearningRate);
+        values.addcdiv_(g, v.sqrt().add_(epsilon), value: -group.LearningRate);
     }
 }

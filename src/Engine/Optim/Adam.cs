@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Kernels;
 using DeepSpeedSharp.Engine.Native;
 using static TorchSharp.torch;
 
@@ -12,6 +13,7 @@ namespace DeepSpeedSharp.Engine.Optim;
 internal sealed class Adam : FlatOptimizer
 {
     private readonly bool _fused;
+    private readonly bool _onePass; // our own kernel: 16-bit gradients and copies without a pass of their own
     private readonly Tensor _firstMoment;
     private readonly Tensor _secondMoment;
     private readonly Tensor _stepCount; // on the device, where alone it is known at once whether a step was skipped
@@ -25,8 +27,10 @@ internal sealed class Adam : FlatOptimizer
         : base(groups, elements, device)
     {
         Name = name;
-        // The fused kernels always correct the bias.
-        _fused = fused && groups.All(g => g.Params is AdamParams { BiasCorrection: true, TorchAdam: false });
+        bool isPlain = !fused || groups.Any(g => g.Params is AdamParams { TorchAdam: true });
+        _onePass = !isPlain && CudaAdamKernel.ReasonAgainst(device) is null;
+        // libtorch's fused kernels always correct the bias.
+        _fused = !isPlain && groups.All(g => g.Params is AdamParams { BiasCorrection: true });
         _firstMoment = AddState("exp_avg");
         _secondMoment = AddState("exp_avg_sq");
         _stepCount = zeros([], float32, device).DetachFromDisposeScope();
@@ -34,7 +38,7 @@ internal sealed class Adam : FlatOptimizer
 
     public override string Name { get; }
 
-    internal override bool NeedsOverflowKnown => !_fused;
+    internal override bool NeedsOverflowKnown => !_fused && !_onePass;
 
     private protected override bool IsFused => _fused;
 
@@ -49,6 +53,27 @@ internal sealed class Adam : FlatOptimizer
     {
         base.Dispose(disposing);
         _stepCount.Dispose();
+    }
+
+    private protected override void UpdateAll(Tensor values, Tensor gradients, in StepScale scale, Tensor? lowPrecision)
+    {
+        if (!_onePass)
+        {
+            base.UpdateAll(values, gradients, scale, lowPrecision);
+            return;
+        }
+
+        BeginStep(scale);
+        foreach (ParameterGroup group in ParameterGroups)
+        {
+            var config = (AdamParams)group.Params;
+            CudaAdamKernel.Run(Range(values), Range(gradients), Range(_firstMoment), Range(_secondMoment),
+                lowPrecision is null ? null : Range(lowPrecision), _stepCount, scale.Divisor, scale.FoundInf,
+                new CudaAdamKernel.Numbers(group.LearningRate, group.Beta1!.Value, group.Beta2!.Value, config.Epsilon,
+                    group.WeightDecay, config.AdamWMode, config.BiasCorrection));
+
+            Tensor Range(Tensor flat) => flat.narrow(0, group.Offset, group.Elements);
+        }
     }
 
     private protected override void BeginStep(in StepScale scale)

@@ -17,12 +17,14 @@ internal sealed class ClientOptimizer : FlatOptimizer
     private readonly TorchSharp.Modules.Parameter[] _masters = [];
     private readonly Tensor? _wideGradients; // [n] fp32, where the engine's gradients are not
 
-    private double _rate; // what both sides last agreed on
+    private double _rate; // what both sides last agreed on, of the optimizer's first group
+    private double[] _ratios = []; // its groups' rates by that
 
     private ClientOptimizer(IReadOnlyList<ParameterGroup> groups, FlatParameters parameters, optim.Optimizer optimizer)
         : base(groups, parameters.Masters.numel(), parameters.Masters.device)
     {
         _optimizer = optimizer;
+        CheckParameters(parameters);
         ReadRates();
     }
 
@@ -84,20 +86,34 @@ internal sealed class ClientOptimizer : FlatOptimizer
     private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale) =>
         throw new NotSupportedException("the caller's optimizer updates all parameters at once");
 
+    // An optimizer made for another model, or before a call that replaced parameters, would train nothing.
+    private void CheckParameters(FlatParameters parameters)
+    {
+        var known = Enumerable.Range(0, parameters.Slots.Count).Select(i => parameters.Leaf(i).Handle).ToHashSet();
+        int strangers = _optimizer.parameters().Count(p => !known.Contains(p.Handle));
+        if (strangers > 0)
+        {
+            throw new ArgumentException($"{strangers} of the optimizer's parameters are not trainable parameters of the model; make the "
+                + "optimizer from this model's parameters(), after any call of to() on it, or pass a function that makes it");
+        }
+    }
+
     private void ReadRates()
     {
         _rate = _optimizer.ParamGroups.First().LearningRate;
+        _ratios = [.. _optimizer.ParamGroups.Select(group => _rate == 0 ? 1 : group.LearningRate / _rate)];
         (ParameterGroups[0].LearningRate, ParameterGroups[0].InitialLearningRate) = (_rate, _rate);
     }
 
-    // Either side may have a schedule: the engine's sets the group's rate, the caller's that of its optimizer.
+    // Either side may have a schedule: the engine's sets the group's rate, the caller's that of its optimizer. The engine
+    // knows one group, so its rate moves all of the optimizer's in proportion.
     private void PassOnRate()
     {
         if (ParameterGroups[0].LearningRate != _rate)
         {
-            foreach (var group in _optimizer.ParamGroups)
+            foreach ((var group, double ratio) in _optimizer.ParamGroups.Zip(_ratios))
             {
-                group.LearningRate = ParameterGroups[0].LearningRate;
+                group.LearningRate = ParameterGroups[0].LearningRate * ratio;
             }
         }
 

@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Native;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Optim;
@@ -7,15 +8,20 @@ namespace DeepSpeedSharp.Engine.Optim;
 /// <remarks>Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.</remarks>
 internal sealed class Muon : FlatOptimizer
 {
+    private readonly bool _fused;
+    private readonly Tensor _stepCount; // for the fused kernel
     private readonly Tensor _mean; // running mean of the gradient, of matrices and of the rest
     private readonly Tensor _secondMoment; // of the rest only
 
     /// <param name="groups">Groups with <see cref="MuonParams"/>, and others with <see cref="AdamParams"/>.</param>
     /// <param name="elements">Length of the flat buffers.</param>
     /// <param name="device">Where they are.</param>
-    public Muon(IReadOnlyList<ParameterGroup> groups, long elements, Device device)
+    /// <param name="fused">False computes AdamW by the plain formulas.</param>
+    public Muon(IReadOnlyList<ParameterGroup> groups, long elements, Device device, bool fused = true)
         : base(groups, elements, device)
     {
+        _fused = fused;
+        _stepCount = zeros([], float32, device).DetachFromDisposeScope();
         _mean = AddState("exp_avg");
         _secondMoment = AddState("exp_avg_sq");
     }
@@ -24,6 +30,14 @@ internal sealed class Muon : FlatOptimizer
 
     private protected override bool IsElementwise => false;
 
+    protected override void Dispose(bool disposing)
+    {
+        base.Dispose(disposing);
+        _stepCount.Dispose();
+    }
+
+    private protected override void BeginStep(in StepScale scale) => _stepCount.fill_(Steps);
+
     private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale)
     {
         Tensor m = _mean.narrow(0, offset, values.numel());
@@ -31,7 +45,16 @@ internal sealed class Muon : FlatOptimizer
         if (group.Params is AdamParams adam)
         {
             Tensor v = _secondMoment.narrow(0, offset, values.numel());
-            PlainAdam.Update(values, g, m, v, group, adam, Steps);
+            if (_fused)
+            {
+                FusedOptimizers.Adam(values, g, m, v, _stepCount, group.LearningRate, group.Beta1!.Value, group.Beta2!.Value,
+                    group.WeightDecay, adam.Epsilon, adam.AdamWMode);
+            }
+            else
+            {
+                PlainAdam.Update(values, g, m, v, group, adam, Steps);
+            }
+
             return;
         }
 

@@ -22,9 +22,9 @@ internal static class OptimizerFactory
             AdamParams => new Adam(config.Type, groups, elements, device, fused),
             SgdParams => new Sgd(groups, elements, device, fused),
             LionParams => new Lion(groups, elements, device),
-            AdagradParams => new Adagrad(groups, elements, device),
+            AdagradParams => new Adagrad(groups, elements, device, fused),
             LambParams => new Lamb(groups, elements, device),
-            MuonParams => new Muon(groups, elements, device),
+            MuonParams => new Muon(groups, elements, device, fused),
             _ => throw new ArgumentException($"there is no optimizer {config.Type}", nameof(config)),
         };
     }

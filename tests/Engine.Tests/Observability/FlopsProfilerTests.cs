@@ -1,7 +1,7 @@
 using DeepSpeedSharp.Engine.Observability;
+using Microsoft.Extensions.Time.Testing;
 using TorchSharp;
 using static TorchSharp.torch;
-using Microsoft.Extensions.Time.Testing;
 
 namespace DeepSpeedSharp.Engine.Tests;
 

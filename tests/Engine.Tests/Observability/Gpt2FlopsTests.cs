@@ -1,8 +1,8 @@
 using DeepSpeedSharp.Engine.Observability;
 using DeepSpeedSharp.Worker.Gpt2;
+using Microsoft.Extensions.Time.Testing;
 using TorchSharp;
 using static TorchSharp.torch;
-using Microsoft.Extensions.Time.Testing;
 
 namespace DeepSpeedSharp.Engine.Tests;
 

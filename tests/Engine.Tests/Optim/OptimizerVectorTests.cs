@@ -67,7 +67,7 @@ public sealed class OptimizerVectorTests
             {
                 optimizer.Step(values, layout.Spread(Flat(gradient)), default, null);
 
-                Vectors.Close(Flat(expected), layout.Gather(values), relative: 1e-4, absolute: 1e-5);
+                Vectors.Close(Flat(expected), layout.Gather(values), relative: 1e-5, absolute: 1e-6);
             }
         }
     }
@@ -83,9 +83,13 @@ public sealed class OptimizerVectorTests
             long[] shape = [.. c.GetProperty("shape").EnumerateArray().Select(s => s.GetInt64())];
             JsonElement first = c.GetProperty("grads").EnumerateArray().First();
 
-            Tensor result = NewtonSchulz.Orthogonalize(tensor(Flat(first)).view(shape), gram);
+            Tensor result = NewtonSchulz.Orthogonalize(tensor(Doubles(first)).view(shape), gram);
+            Tensor rounded = NewtonSchulz.Orthogonalize(tensor(Flat(first)).view(shape), gram);
 
-            Vectors.Close(Flat(c.GetProperty("newton_schulz_of_first_grad")), result.data<float>().ToArray(), relative: 1e-4, absolute: 1e-5);
+            double[] expected = Doubles(c.GetProperty("newton_schulz_of_first_grad"));
+            Assert.All(expected.Zip(result.data<double>()), pair => Assert.Equal(pair.First, pair.Second, 1e-9));
+            // The five steps lift small singular values some hundredfold, and fp32's rounding errors with them.
+            Assert.All(expected.Zip(rounded.data<float>()), pair => Assert.Equal(pair.First, pair.Second, 1e-5));
         }
     }
 
@@ -117,6 +121,9 @@ public sealed class OptimizerVectorTests
         };
         return (type, numbers with { LearningRate = h.GetProperty("lr").GetDouble(), WeightDecay = h.GetProperty("weight_decay").GetDouble() });
     }
+
+    private static double[] Doubles(JsonElement lists) => lists.ValueKind == JsonValueKind.Array
+        ? [.. lists.EnumerateArray().SelectMany(Doubles)] : [lists.GetDouble()];
 
     private static float[] Flat(JsonElement lists) => lists.ValueKind == JsonValueKind.Array
         ? [.. lists.EnumerateArray().SelectMany(Flat)] : [lists.GetSingle()];

@@ -14,7 +14,7 @@ public sealed class ScaledStepTests
     public static TheoryData<string, bool> Optimizers() => new()
     {
         { "Adam", true }, { "Adam", false }, { "SGD", true }, { "SGD", false }, { "Lamb", true }, { "Lion", true },
-        { "Adagrad", true }, { "Muon", true },
+        { "Adagrad", true }, { "Adagrad", false }, { "Muon", true }, { "Muon", false },
     };
 
     [Theory]
@@ -42,6 +42,7 @@ public sealed class ScaledStepTests
     [Theory]
     [InlineData("Adam")]
     [InlineData("SGD")]
+    [InlineData("Adagrad")]
     public void Step_FoundInf_KernelsLeaveEverythingUntouched(string type)
     {
         using var scope = NewDisposeScope();
@@ -64,6 +65,8 @@ public sealed class ScaledStepTests
     [Theory]
     [InlineData("Adam")]
     [InlineData("SGD")]
+    [InlineData("Adagrad")]
+    [InlineData("Muon")]
     public void Step_FusedKernel_AgreesWithThePlainFormulas(string type)
     {
         using var scope = NewDisposeScope();
@@ -123,7 +126,7 @@ public sealed class ScaledStepTests
     }
 
     private static FlatOptimizer Fused(string type, Layout layout) => type == "Adam"
-        ? new Adam(type, layout.Groups, layout.Elements, CPU, fused: true) : new Sgd(layout.Groups, layout.Elements, CPU, fused: true);
+        ? new Adam(type, layout.Groups, layout.Elements, CPU, fused: true) : layout.Optimizer(type, fused: true);
 
     private static Layout LayoutOf(string type)
     {
