@@ -9,7 +9,7 @@ public sealed partial class DeepSpeedEngine
 
     /// <summary>Keeps gradients on this rank until the returned object is disposed; backward only accumulates.</summary>
     /// <returns>Dispose it to sum over ranks again.</returns>
-    /// <exception cref="InvalidOperationException">Already inside one, inside <see cref="CoalesceGradReduction"/>, or ZeRO
+    /// <exception cref="InvalidOperationException">Already inside one, or inside <see cref="CoalesceGradReduction"/>; or ZeRO
     /// stage 2, which keeps no gradients that are not summed.</exception>
     public IDisposable NoSync()
     {

@@ -46,7 +46,7 @@ public sealed class ProcessGroup : IDisposable
     /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
     public Task AllReduceAsync(Tensor tensor, string name = "tensor")
     {
-        CheckSummable(tensor, "AllReduce", name);
+        _ = Summable(tensor, "AllReduce", name);
         return _transport is null ? Task.CompletedTask : InTurnAsync(() => ReduceNowAsync(tensor, name));
     }
 
@@ -58,13 +58,12 @@ public sealed class ProcessGroup : IDisposable
     /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
     internal Task ReduceScatterAsync(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name)
     {
-        CheckSummable(tensor, "ReduceScatter", name);
+        torch.ScalarType type = Summable(tensor, "ReduceScatter", name);
         if (_transport is null)
         {
             return Task.CompletedTask;
         }
 
-        torch.ScalarType type = tensor.dtype;
         string operation = $"ReduceScatter of {name} ({tensor.numel() * Summation.BytesOf(type) / 1048576.0:0.0} MiB)";
         return InTurnAsync(() => OnHost(tensor, host => InRounds(host, ranges, LargestPiece,
             chunks => Ring.ReduceScatterAsync(_transport, chunks, type, operation))));
@@ -192,13 +191,10 @@ public sealed class ProcessGroup : IDisposable
     /// <summary>Closes the links; other ranks that still wait for this one see it as lost.</summary>
     public void Dispose() => _transport?.Dispose();
 
-    private static void CheckSummable(Tensor tensor, string collective, string name)
-    {
-        if (!Summation.Supports(tensor.dtype))
-        {
-            throw new ArgumentException($"{collective} of {name}: the element type is {tensor.dtype}; only Float32, Float16 and BFloat16 can be summed over ranks", nameof(tensor));
-        }
-    }
+    private static torch.ScalarType Summable(Tensor tensor, string collective, string name) => Summation.Supports(tensor.dtype)
+        ? tensor.dtype
+        : throw new ArgumentException($"{collective} of {name}: the element type is {tensor.dtype}; only Float32, Float16 and "
+            + "BFloat16 can be summed over ranks", nameof(tensor));
 
     private static async Task OnHost(Tensor tensor, Func<Tensor, Task> operation)
     {
