@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
@@ -94,14 +95,10 @@ internal sealed class Stage2Gradients : IZeroStage
         _reducing = false;
         try
         {
-            while (_hookError is null && _current < _buckets.Length)
+            // Also after an error: the other ranks wait for these sums.
+            while (_hookError is not PeerLostException && _current < _buckets.Length)
             {
                 SendCurrent();
-            }
-
-            if (_hookError is { } error and not PeerLostException)
-            {
-                throw new InvalidOperationException($"reducing gradients during backward failed: {error.Message}", error);
             }
 
             for (int i = 0; i < _sent.Length; i++)
@@ -109,9 +106,13 @@ internal sealed class Stage2Gradients : IZeroStage
                 Complete(i);
             }
 
-            if (_hookError is not null)
+            switch (_hookError)
             {
-                System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(_hookError);
+                case PeerLostException:
+                    ExceptionDispatchInfo.Throw(_hookError);
+                    break;
+                case { } error:
+                    throw new InvalidOperationException($"reducing gradients during backward failed: {error.Message}", error);
             }
         }
         finally
