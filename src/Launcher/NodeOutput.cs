@@ -14,12 +14,13 @@ internal sealed class NodeOutput : IDisposable
     private readonly LaunchNode _node;
     private readonly RunConsole _console;
     private readonly FileStream? _log;
+    private readonly Action<string>? _onLine;
     private readonly Queue<string> _last = new();
     private readonly Lock _gate = new();
 
-    public NodeOutput(LaunchNode node, string? logPath, RunConsole console)
+    public NodeOutput(LaunchNode node, string? logPath, RunConsole console, Action<string>? onLine = null)
     {
-        (_node, _console, LogPath) = (node, console, logPath);
+        (_node, _console, LogPath, _onLine) = (node, console, logPath, onLine);
 
         // Unbuffered: whoever follows the file sees each line when it comes.
         _log = logPath is null ? null : new FileStream(logPath, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0);
@@ -88,6 +89,7 @@ internal sealed class NodeOutput : IDisposable
             }
         }
 
+        _onLine?.Invoke(line);
         _console.Relay(_node, line);
     }
 }

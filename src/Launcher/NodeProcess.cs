@@ -44,8 +44,10 @@ internal sealed class NodeProcess
     /// <param name="console">Where its lines are shown.</param>
     /// <param name="guard">Sees to its end when the launcher dies.</param>
     /// <param name="keepInput">Whether its input stays open, and its end means what SIGTERM means to others.</param>
+    /// <param name="onLine">Reads each line too.</param>
     public static NodeProcess Start(
-        LaunchNode node, string program, string? logPath, RunConsole console, ChildGuard guard, bool keepInput = false)
+        LaunchNode node, string program, string? logPath, RunConsole console, ChildGuard guard,
+        bool keepInput = false, Action<string>? onLine = null)
     {
         ProcessStartInfo start = ThisProgram.StartInfo(ChildExec.Arguments(program, node.CommandLine));
         (start.RedirectStandardInput, start.RedirectStandardOutput, start.RedirectStandardError) = (true, true, true);
@@ -55,7 +57,7 @@ internal sealed class NodeProcess
             start.Environment[name] = value;
         }
 
-        var output = new NodeOutput(node, logPath, console);
+        var output = new NodeOutput(node, logPath, console, onLine);
         Process process = Process.Start(start)!;
         ProcessSession session = ProcessSession.Of(process.Id);
         guard.Watch(session);

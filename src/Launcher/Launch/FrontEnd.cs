@@ -52,6 +52,14 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
         using ChildGuard guard = ChildGuard.Start(Grace);
         try
         {
+            if (backend == Backend.Pdsh)
+            {
+                var failures = new PdshFailures();
+                NodeProcess pdsh = NodeProcess.Start(
+                    Node(backend, 0, commands[0], environment), program, null, console, guard, onLine: failures.Read);
+                return await new PdshRun(pdsh, failures, stop, console).RunAsync();
+            }
+
             List<NodeProcess> nodes = [.. commands.Select((command, node) =>
                 NodeProcess.Start(Node(backend, node, command, environment), program, null, console, guard, backend == Backend.Ssh))];
             AttemptEnd end = await new Attempt(nodes, Grace, stop, console).RunAsync();

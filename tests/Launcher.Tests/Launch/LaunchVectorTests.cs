@@ -78,7 +78,7 @@ public sealed class LaunchVectorTests
             IReadOnlyList<string> command = RemoteCommands.Pdsh(world, options, [], NodeCommand.Here with { Folder = WorkingFolder });
             Assert.Contains(hosts.GetString(), command);
             Assert.Contains("--node_rank=%n", command[^1], StringComparison.Ordinal);
-            Assert.EndsWith(string.Join(' ', Strings(reference.GetProperty("user"))), command[^1], StringComparison.Ordinal);
+            Assert.EndsWith($"{string.Join(' ', Strings(reference.GetProperty("user")))}; exit $?", command[^1], StringComparison.Ordinal);
         }
         else
         {
