@@ -40,25 +40,6 @@ internal static partial class Libc
     /// <summary>Gives a signal its default action again; if ignored, it would stay so in the next program.</summary>
     public static void ResetSignal(int signal) => Handle(signal, 0);
 
-    /// <summary>Whether nobody reads what is written to a descriptor any more.</summary>
-    public static unsafe bool IsBroken(int descriptor)
-    {
-        const short Error = 8, HangUp = 16;
-        var poll = new PollDescriptor { Descriptor = descriptor };
-        return Poll(&poll, 1, 0) > 0 && (poll.Returned & (Error | HangUp)) != 0;
-    }
-
-    [StructLayout(LayoutKind.Sequential)]
-    private struct PollDescriptor
-    {
-        public int Descriptor;
-        public short Asked;
-        public short Returned;
-    }
-
-    [LibraryImport("libc", EntryPoint = "poll", SetLastError = true)]
-    private static unsafe partial int Poll(PollDescriptor* descriptors, nuint count, int timeout);
-
     [LibraryImport("libc", EntryPoint = "access", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Access(string path, int mode);
 

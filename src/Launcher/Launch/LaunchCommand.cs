@@ -91,7 +91,7 @@ internal static class LaunchCommand
             throw Refusal.Option("--json", "it is the format of a plan", "add --dry_run, or remove it");
         }
 
-        if (options.WorldInfo is not null || options.Lifeline != Lifeline.None || options.CpuRanks)
+        if (options.WorldInfo is not null || options.HasLifeline || options.CpuRanks)
         {
             throw Refusal.Option("--world_info", "only this program's own launchers of nodes have such options", "remove it");
         }

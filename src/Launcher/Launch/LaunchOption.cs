@@ -52,7 +52,7 @@ internal sealed record LaunchOption(
         new(["--log_level"], "LEVEL", Output, "debug, info, warning, error or critical (default info).", (o, v) => o with { Verbosity = Level(v) }),
         new(["--quiet", "-q"], null, Output, "Say nothing but failures.", (o, _) => o with { Verbosity = Verbosity.Quiet }),
         new(["--world_info"], "TEXT", "", "", (o, v) => o with { WorldInfo = v }),
-        new(["--lifeline"], "KIND", "", "", (o, v) => o with { Lifeline = Enum.Parse<Lifeline>(v, ignoreCase: true) }),
+        new(["--lifeline"], null, "", "", (o, _) => o with { HasLifeline = true }),
         new(["--cpu_ranks"], null, "", "", (o, _) => o with { CpuRanks = true }),
     ];
 

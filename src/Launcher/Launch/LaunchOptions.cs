@@ -93,8 +93,8 @@ internal sealed record LaunchOptions
     /// <summary>For the launcher of one node: the whole world's slots.</summary>
     public string? WorldInfo { get; init; }
 
-    /// <summary>For the launcher of one node: what tells it that the front end is gone.</summary>
-    public Lifeline Lifeline { get; init; }
+    /// <summary>For the launcher of one node: whether the end of its input means that the front end is gone.</summary>
+    public bool HasLifeline { get; init; }
 
     /// <summary>For the launcher of one node: whether its ranks see no GPU.</summary>
     public bool CpuRanks { get; init; }
@@ -142,17 +142,4 @@ internal enum Backend
 
     /// <summary>MVAPICH's mpirun.</summary>
     Mvapich,
-}
-
-/// <summary>How the launcher of a node learns that nobody waits for it any more.</summary>
-internal enum Lifeline
-{
-    /// <summary>It does not: a person or a system on this node started it.</summary>
-    None,
-
-    /// <summary>Its input ends: ssh closes it when the front end asks, dies, or cannot be reached.</summary>
-    Input,
-
-    /// <summary>Its output breaks: what is left of the connection under pdsh, which gives no input.</summary>
-    Output,
 }

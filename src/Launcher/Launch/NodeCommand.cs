@@ -31,13 +31,11 @@ internal sealed record NodeCommand(IReadOnlyList<string> Self, string Folder)
     /// <param name="world">The world.</param>
     /// <param name="options">The options.</param>
     /// <param name="nodeRank">Number of the node, or what pdsh replaces by it.</param>
-    /// <param name="lifeline">How it learns that the front end is gone.</param>
-    public IReadOnlyList<string> Words(World world, LaunchOptions options, string nodeRank, Lifeline lifeline) =>
+    public IReadOnlyList<string> Words(World world, LaunchOptions options, string nodeRank) =>
     [
         .. Self, Mode, $"--world_info={WorldInfo.Encode(world.Hosts)}", $"--node_rank={nodeRank}",
         $"--master_addr={world.MasterAddress}", $"--master_port={world.MasterPort}",
-        $"--lifeline={lifeline.ToString().ToLowerInvariant()}",
-        .. When(world.CpuRanks, "--cpu_ranks"), .. Flags(options), options.Program, .. options.ProgramArguments,
+        "--lifeline", .. When(world.CpuRanks, "--cpu_ranks"), .. Flags(options), options.Program, .. options.ProgramArguments,
     ];
 
     /// <summary>The same with variables and working folder, for the shell of another host.</summary>
@@ -45,16 +43,15 @@ internal sealed record NodeCommand(IReadOnlyList<string> Self, string Folder)
     /// <param name="options">The options.</param>
     /// <param name="exports">Variables for every rank.</param>
     /// <param name="nodeRank">Number of the node, or what pdsh replaces by it.</param>
-    /// <param name="lifeline">How it learns that the front end is gone.</param>
     public string ShellText(World world, LaunchOptions options,
-        IReadOnlyList<KeyValuePair<string, string>> exports, string nodeRank, Lifeline lifeline)
+        IReadOnlyList<KeyValuePair<string, string>> exports, string nodeRank)
     {
         IEnumerable<string> steps =
         [
             .. exports.Select(e => $"export {e.Key}={Launch.ShellText.Value(e.Value)}"),
             $"cd {Launch.ShellText.Quote(Folder)} || exit {ExitCodes.Configuration}",
             .. When(options.VenvScript is not null, $". {Launch.ShellText.Quote(options.VenvScript ?? "")} || exit {ExitCodes.Configuration}"),
-            string.Join(' ', Words(world, options, nodeRank, lifeline).Select(Launch.ShellText.Quote)),
+            string.Join(' ', Words(world, options, nodeRank).Select(Launch.ShellText.Quote)),
 
             // So that the shell stays, and turns a death by signal into an exit code; ssh alone would say 255 for each.
             "exit $?",

@@ -28,7 +28,11 @@ internal sealed class NodeRun(World world, LaunchOptions options,
         DateTimeOffset now = TimeProvider.System.GetLocalNow();
         using IDisposable pidFile = PidFile.Write(options.SavePid);
         using var stop = new StopSignals();
-        using LifelineWatch? lifeline = LifelineWatch.Start(options.Lifeline, stop);
+        if (options.HasLifeline)
+        {
+            Lifeline.Watch(stop);
+        }
+
         using ChildGuard guard = ChildGuard.Start(Grace);
         var ranks = new List<NodeProcess>();
         try

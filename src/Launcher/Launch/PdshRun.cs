@@ -30,7 +30,7 @@ internal sealed class PdshRun(NodeProcess pdsh, PdshFailures failures, StopSigna
         bool isEnded = pdsh.Exit.IsCompleted;
         if (!isEnded)
         {
-            // The launchers of the other hosts find their output broken, and let their ranks save before they end.
+            // The launchers of the hosts lose their input with it, and let their ranks save before they end.
             console.Say(failures.Cause is null ? $"{stop.Name}: ending every host" : "ending the other hosts");
             pdsh.Kill();
             await Task.WhenAny(pdsh.Exit, Task.Delay(EndAfterKill));

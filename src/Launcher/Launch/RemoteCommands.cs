@@ -19,7 +19,7 @@ internal static class RemoteCommands
     {
         IReadOnlyList<string> ssh = SshTo(world.Hosts[node].Host, options);
         return [.. ssh.SkipLast(1), .. Words(options.BackendArguments), ssh[^1],
-            command.ShellText(world, options, exports, $"{node}", Lifeline.Input)];
+            command.ShellText(world, options, exports, $"{node}")];
     }
 
     /// <summary>One pdsh for all hosts; <c>-S</c> gives back the largest exit code.</summary>
@@ -28,7 +28,7 @@ internal static class RemoteCommands
     {
         // pdsh reads % in the command as the beginning of %h, %u or %n.
         const string Rank = " --node_rank=%";
-        string text = command.ShellText(world, options, exports, "%n", Lifeline.Output).Replace("%", "%%", StringComparison.Ordinal);
+        string text = command.ShellText(world, options, exports, "%n").Replace("%", "%%", StringComparison.Ordinal);
         text = text.Remove(text.IndexOf(Rank, StringComparison.Ordinal) + Rank.Length, 1);
         return ["pdsh", "-S", "-f", FanOut, "-w", string.Join(',', world.Hosts.Select(host => host.Host)),
             .. Words(options.BackendArguments), text];

@@ -14,18 +14,23 @@ internal sealed class RankFolder : IDisposable
         exec setsid -w sh -c "$*"
         """;
 
+    // As with the real one: nothing comes through the input of a command, which ends when pdsh does.
     private const string Pdsh = """
         #!/bin/sh
         while [ $# -gt 1 ]; do case $1 in -w) hosts=$2; shift 2;; -f) shift 2;; *) shift;; esac; done
-        n=0; codes=$(mktemp -d)
+        n=0; state=$(mktemp -d); mkfifo "$state/input"
+        sleep 1000 > "$state/input" & open=$!
+        running=
         for host in $(echo "$hosts" | tr , ' '); do
           command=$(printf %s "$1" | sed "s/%%/\x01/g; s/%n/$n/g; s/\x01/%/g")
-          { { setsid -w sh -c "$command" </dev/null; echo $? > "$codes/$n"; } 2>&1 | sed -u "s/^/$host: /"
-            [ "$(cat "$codes/$n")" = 0 ] || echo "pdsh@fake: $host: ssh exited with exit code $(cat "$codes/$n")" >&2; } &
+          { { setsid -w sh -c "$command" < "$state/input"; echo $? > "$state/$n"; } 2>&1 | sed -u "s/^/$host: /"
+            code=$(cat "$state/$n")
+            [ "$code" = 0 ] || echo "pdsh@fake: $host: ssh exited with exit code $code" >&2; } &
+          running="$running $!"
           n=$((n + 1))
         done
-        wait
-        code=$(cat "$codes"/* | sort -n | tail -n 1); rm -r "$codes"; exit "$code"
+        wait $running; kill $open
+        code=$(cat "$state"/[0-9]* | sort -n | tail -n 1); rm -r "$state"; exit "$code"
         """;
 
     private readonly JobFolder _folder = new();
