@@ -17,6 +17,9 @@ var root = new RootCommand("DeepSpeedSharp: distributed training for .NET")
 {
     RunCommand.Create(),
     new Command("config", "Work with DeepSpeed JSON configs.") { ConfigCheckCommand.Create(), ConfigScheduleCommand.Create() },
+    ElasticCommand.Create(),
+    ReportCommand.Create(),
+    SshCommand.Create(),
 };
 const string Plan = "plan";
 string[] commands = [.. root.Subcommands.Select(command => command.Name), Plan];
