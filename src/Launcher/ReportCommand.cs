@@ -39,7 +39,7 @@ internal static class ReportCommand
             ("deepspeed", Version()),
             (".NET", RuntimeInformation.FrameworkDescription),
             ("system", $"{RuntimeInformation.OSDescription.Trim()}, {RuntimeInformation.OSArchitecture}"),
-            ("processors", $"{Environment.ProcessorCount} on {topology.Cores.Count} cores, {Math.Max(1, topology.NumaNodes.Count)} NUMA nodes"),
+            ("processors", $"{Environment.ProcessorCount}; cores: {topology.Cores.Count}, NUMA nodes: {Math.Max(1, topology.NumaNodes.Count)}"),
             ("memory", Size(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes)),
             ("/dev/shm", shared == 0 ? "not there; communication libraries need it"
                 : Size(shared) + (shared < SmallSharedMemory ? "; less than 512 MiB is too little for communication libraries" : "")),

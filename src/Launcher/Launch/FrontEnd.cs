@@ -36,13 +36,13 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
             ?? throw Refusal.Option("--launcher", $"{name} is not installed on this machine", "install it, or use another --launcher");
         IReadOnlyList<IReadOnlyList<string>> commands = Commands(world, options, exports);
         Dictionary<string, string> environment = machine.Environment.ToDictionary();
-        foreach ((string key, string value) in backend == Backend.Pdsh ? RemoteCommands.PdshEnvironment(options)
+        foreach ((string key, string value) in backend == Backend.Pdsh ? RemoteCommands.PdshEnvironment(options, environment.GetValueOrDefault(RemoteCommands.PdshSshArguments))
             : backend == Backend.Ssh ? [] : exports)
         {
             environment[key] = value;
         }
 
-        console.Say($"{world.Size} ranks on {world.Hosts.Count} hosts, started with {Backends.NameOf(backend)}");
+        console.Say($"{world.Size} {(world.Size == 1 ? "rank" : "ranks")} on {world.Hosts.Count} {(world.Hosts.Count == 1 ? "host" : "hosts")}, started with {Backends.NameOf(backend)}");
         if (backend == Backend.Mvapich)
         {
             await File.WriteAllTextAsync(HostListPath, MpiCommands.HostList(world));

@@ -6,6 +6,9 @@ internal static class RemoteCommands
     // As many connections at once as pdsh may have; DeepSpeed's number.
     private const string FanOut = "1024";
 
+    /// <summary>Variable with arguments for the ssh that pdsh starts.</summary>
+    public const string PdshSshArguments = "PDSH_SSH_ARGS_APPEND";
+
     /// <summary>Words that start a command on a host: never a question, never a wait without end.</summary>
     public static IReadOnlyList<string> SshTo(string host, LaunchOptions options) =>
     [
@@ -35,10 +38,12 @@ internal static class RemoteCommands
     }
 
     /// <summary>Variables for pdsh itself.</summary>
-    public static IReadOnlyList<KeyValuePair<string, string>> PdshEnvironment(LaunchOptions options) =>
+    /// <param name="options">The options.</param>
+    /// <param name="own">The user's own arguments for pdsh's ssh; null for none.</param>
+    public static IReadOnlyList<KeyValuePair<string, string>> PdshEnvironment(LaunchOptions options, string? own) =>
     [
         new("PDSH_RCMD_TYPE", "ssh"),
-        new("PDSH_SSH_ARGS_APPEND", string.Join(' ', SshTo("", options).Skip(1).SkipLast(1))),
+        new(PdshSshArguments, string.Join(' ', [.. SshTo("", options).Skip(1).SkipLast(1), .. own is null ? [] : (string[])[own]])),
     ];
 
     /// <summary>Divides a text into words as a shell does, quotes included.</summary>

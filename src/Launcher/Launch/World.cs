@@ -57,6 +57,11 @@ internal sealed record World(IReadOnlyList<HostSlots> Hosts, string MasterAddres
         }
 
         Backend? backend = (hosts.Count > 1 || options.ForceMulti) && !options.NoSsh ? Choose(options, around, notes) : null;
+        if (backend is null && (options.VenvScript is not null || options.BackendArguments.Length > 0))
+        {
+            notes.Add("--venv_script and --launcher_args are not used: the ranks of this node are started without a backend");
+        }
+
         return new World(hosts, MasterOf(hosts, options, around), options.MasterPort, backend, NodeRankOf(hosts, options), cpuRanks, notes);
     }
 
@@ -108,7 +113,10 @@ internal sealed record World(IReadOnlyList<HostSlots> Hosts, string MasterAddres
             notes.Add("pdsh is not installed; using ssh");
         }
 
-        return backend;
+        return Backends.StartsRanks(backend) && around.Hostfile is null
+            ? throw Refusal.Option("--launcher", $"{Backends.NameOf(backend)} needs a hostfile, and there is none at {options.Hostfile}",
+                "give --hostfile FILE, or use --launcher ssh")
+            : backend;
     }
 
     private static string MasterOf(IReadOnlyList<HostSlots> hosts, LaunchOptions options, Surroundings around)

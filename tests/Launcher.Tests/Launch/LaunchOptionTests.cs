@@ -76,6 +76,19 @@ public sealed class LaunchOptionTests
         Assert.Equal(["pdsh is not installed; using ssh"], world.Notes);
     }
 
+    [Fact]
+    public void Resolve_OptionsOfABackend_OnOneNodeAreNotIgnoredSilently() => Assert.Contains(
+        World.Resolve(Some.Options("--venv_script", "v", "x"), Some.Machine(1)).Notes,
+        note => note.StartsWith("--venv_script and --launcher_args are not used", StringComparison.Ordinal));
+
+    [Fact]
+    public void Resolve_MpiWithoutHostfile_IsRefused() => Assert.Contains("openmpi needs a hostfile", Assert.Throws<ConfigException>(
+        () => World.Resolve(Some.Options("--force_multi", "--launcher", "openmpi", "x"), Some.Machine(1))).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void PdshEnvironment_UsersOwnArguments_AreKept() =>
+        Assert.EndsWith(" -p 22 -i key", RemoteCommands.PdshEnvironment(Some.Options("--ssh_port", "22", "x"), "-i key")[1].Value, StringComparison.Ordinal);
+
     [Theory]
     [InlineData("--node_rank", "1")]
     [InlineData("--no_ssh")]
