@@ -32,7 +32,7 @@ internal static class MpiCommands
             Backend.Mpich or Backend.Impi => ["mpirun", "-n", total, "-ppn", perHost, "-hosts", hosts, .. extra, .. Genv(variables)],
             Backend.Mvapich => ["mpirun", "-np", total, "-ppn", perHost, "--hostfile", hostList, .. extra,
                 .. Genv([.. MvapichSettings(world), .. variables])],
-            _ => ["srun", "-n", total, $"--nodes={world.Hosts.Count}", $"--ntasks-per-node={perHost}", $"--nodelist={hosts}", .. extra,
+            _ => ["srun", "-n", total, $"--nodes={world.Hosts.Count}", $"--ntasks-per-node={perHost}", $"--nodelist={hosts}", "--kill-on-bad-exit=1", .. extra,
                 $"--export={string.Join(',', variables.Where(IsPlain).Select(v => $"{v.Key}={v.Value}").Prepend("ALL"))}"],
         };
 

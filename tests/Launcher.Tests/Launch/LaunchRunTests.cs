@@ -84,6 +84,21 @@ public sealed class LaunchRunTests
         Assert.Contains("[rank 1] 1 ['--local_rank=1', '--deepspeed_config', 'ds.json']", text, StringComparison.Ordinal);
     }
 
+    // This program's own assembly is a .NET assembly like any other.
+    [Fact]
+    public async Task Launch_DotNetAssembly_RunsUnderDotnet()
+    {
+        using var ranks = new RankFolder("");
+        string own = Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory);
+        string assembly = Path.GetFullPath(Path.Combine(own, "..", "..", "Launcher", Path.GetFileName(own), "deepspeed.dll"));
+
+        (int exitCode, string text) = await ranks.RunAsync("--num_gpus", "2", assembly, "report");
+
+        Assert.Equal(0, exitCode);
+        Assert.Contains("[rank 0]   .NET ", text, StringComparison.Ordinal);
+        Assert.Contains("[rank 1]   .NET ", text, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Launch_OneRankFails_EndsTheOthersAndSaysWhich()
     {

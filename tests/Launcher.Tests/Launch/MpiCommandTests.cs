@@ -17,7 +17,7 @@ public sealed class MpiCommandTests
     [InlineData("mvapich", "mpirun -np 4 -ppn 2 --hostfile list -genv MV2_SUPPORT_DL 1 -genv MV2_ENABLE_AFFINITY 0 -genv MV2_USE_CUDA 1 "
         + "-genv MV2_DEBUG_SHOW_BACKTRACE 1 -genv A x,y -genv MASTER_ADDR 10.0.0.11 -genv MASTER_PORT 29500 "
         + "deepspeed exec-mpi-rank python3 -u train.py --a")]
-    [InlineData("slurm", "srun -n 4 --nodes=2 --ntasks-per-node=2 --nodelist=one,two --export=ALL,MASTER_ADDR=10.0.0.11,MASTER_PORT=29500 "
+    [InlineData("slurm", "srun -n 4 --nodes=2 --ntasks-per-node=2 --nodelist=one,two --kill-on-bad-exit=1 --export=ALL,MASTER_ADDR=10.0.0.11,MASTER_PORT=29500 "
         + "deepspeed exec-mpi-rank python3 -u train.py --a")]
     public void Build_TwoHosts_IsTheBackendsCommandLine(string name, string expected)
     {
