@@ -54,7 +54,8 @@ public sealed record ElasticBatch(int TrainBatchSize, IReadOnlyList<int> DataPar
         // Where no micro batch divides the share of a rank, no number of accumulation steps would fill the batch.
         int share = found.TrainBatchSize / copies;
         int[] fitting = [.. config.MicroBatchSizes.Where(micro => share % micro == 0)];
-        return fitting.Length == 0 ? throw Incompatible(config, worldSize) : found with { MicroBatchSize = fitting.Max() };
+        return fitting.Length == 0
+            ? throw Incompatible(config, worldSize) : found with { MicroBatchSize = fitting.Max() };
     }
 
     private static ElasticBatch? Search(ElasticityConfig config)
@@ -80,7 +81,8 @@ public sealed record ElasticBatch(int TrainBatchSize, IReadOnlyList<int> DataPar
             .Select(batch => new ElasticBatch(batch, Counts(batch, config.MicroBatchSizes, minimum, maximum), null))
             .Where(candidate => candidate.DataParallelSizes.Count > 0);
         int sign = config.PreferLargerBatch ? 1 : -1;
-        return candidates.OrderByDescending(c => c.DataParallelSizes.Count).ThenByDescending(c => sign * c.TrainBatchSize).FirstOrDefault();
+        return candidates.OrderByDescending(c => c.DataParallelSizes.Count)
+            .ThenByDescending(c => sign * c.TrainBatchSize).FirstOrDefault();
     }
 
     private static int[] Counts(int batch, IReadOnlyList<int> microBatches, int minimum, int maximum) =>

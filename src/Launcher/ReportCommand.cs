@@ -46,7 +46,8 @@ internal static class ReportCommand
             ("GPUs", gpus.Count == 0 ? "none: there is no NVIDIA driver here that shows one, and training uses the processors"
                 : string.Join(", ", gpus.Select((gpu, i) => $"{i}: {gpu.Name}, {Size((long)gpu.Memory)}"))),
             (LocalSlots.VisibleDevices, environment.GetValueOrDefault(LocalSlots.VisibleDevices)),
-            ("libtorch", LibTorch(environment) ?? "not found beside this program or in LD_LIBRARY_PATH; a published worker brings its own"),
+            ("libtorch", LibTorch(environment)
+                ?? "not found beside this program or in LD_LIBRARY_PATH; a published worker brings its own"),
             ("launchers", Launchers(searchPath)),
         ];
     }
@@ -56,7 +57,8 @@ internal static class ReportCommand
         IReadOnlyList<(string Name, string? Value)> rows = Rows(Nvml.Devices(), LocalMachine.Current().Environment);
         if (json)
         {
-            Console.Out.WriteLine(new JsonObject(rows.Select(row => KeyValuePair.Create(row.Name, (JsonNode?)row.Value))).ToJsonString(Readable));
+            var report = new JsonObject(rows.Select(row => KeyValuePair.Create(row.Name, (JsonNode?)row.Value)));
+            Console.Out.WriteLine(report.ToJsonString(Readable));
         }
         else
         {
@@ -70,7 +72,8 @@ internal static class ReportCommand
     }
 
     private static string Version() =>
-        typeof(ReportCommand).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0] ?? "unknown";
+        typeof(ReportCommand).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?
+            .InformationalVersion.Split('+')[0] ?? "unknown";
 
     private static string Launchers(string? searchPath)
     {

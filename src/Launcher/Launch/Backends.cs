@@ -17,7 +17,8 @@ internal static class Backends
     /// <summary>Reads a name; upper and lower case are the same.</summary>
     /// <exception cref="FormatException">There is no such backend.</exception>
     public static Backend Parse(string name) => Known.TryGetValue(name, out Backend backend) ? backend
-        : throw new FormatException(NearestName.Find(name, Known.Keys) is { } near ? $"did you mean {near}?" : $"use one of {Names}");
+        : throw new FormatException(
+            NearestName.Find(name, Known.Keys) is { } near ? $"did you mean {near}?" : $"use one of {Names}");
 
     /// <summary>The program that has to be installed on this machine.</summary>
     public static string ProgramOf(Backend backend) => backend switch

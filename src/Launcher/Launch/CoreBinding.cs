@@ -65,7 +65,8 @@ internal sealed record CoreTopology(IReadOnlyList<int> Cores, IReadOnlyList<IRea
     public static CoreTopology Read(string root = "/")
     {
         string system = Path.Combine(root, "sys/devices/system");
-        IReadOnlyList<int> allowed = List(Path.Combine(root, "proc/self/status")) ?? [.. Enumerable.Range(0, Environment.ProcessorCount)];
+        IReadOnlyList<int> allowed = List(Path.Combine(root, "proc/self/status"))
+            ?? [.. Enumerable.Range(0, Environment.ProcessorCount)];
         List<int> cores = [.. allowed.Where(cpu =>
             (List(Path.Combine(system, $"cpu/cpu{cpu}/topology/thread_siblings_list")) ?? [cpu]).First(allowed.Contains) == cpu)];
         var nodes = new List<IReadOnlyList<int>>();

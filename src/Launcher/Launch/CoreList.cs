@@ -46,7 +46,8 @@ internal static class CoreList
     }
 
     private static int Number(string text, string list) =>
-        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int core) && core < MaximumCore ? core : throw Wrong(list);
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int core) && core < MaximumCore ? core
+            : throw Wrong(list);
 
     private static FormatException Wrong(string text) =>
         new($"\"{text}\" is no list of cores; write growing numbers and ranges, for example 0-7,16-23");

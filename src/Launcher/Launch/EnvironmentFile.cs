@@ -17,7 +17,8 @@ internal static class EnvironmentFile
     public static IReadOnlyList<string> Paths(IReadOnlyDictionary<string, string> environment, string workingFolder)
     {
         string name = environment.GetValueOrDefault(NameVariable) is { Length: > 0 } other ? other : DefaultName;
-        IEnumerable<string> folders = environment.GetValueOrDefault("HOME") is { Length: > 0 } home ? [home, workingFolder] : [workingFolder];
+        IEnumerable<string> folders = environment.GetValueOrDefault("HOME")
+            is { Length: > 0 } home ? [home, workingFolder] : [workingFolder];
         return [.. folders.Select(folder => Path.GetFullPath(Path.Combine(folder, name))).Distinct()];
     }
 

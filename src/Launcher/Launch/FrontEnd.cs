@@ -19,7 +19,8 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
         World world, LaunchOptions options, IReadOnlyList<KeyValuePair<string, string>> exports) => world.Backend switch
         {
             null => [],
-            Backend.Ssh => [.. world.Hosts.Select((_, node) => RemoteCommands.Ssh(world, node, options, exports, NodeCommand.Here))],
+            Backend.Ssh => [.. Enumerable.Range(0, world.Hosts.Count)
+                .Select(node => RemoteCommands.Ssh(world, node, options, exports, NodeCommand.Here))],
             Backend.Pdsh => [RemoteCommands.Pdsh(world, options, exports, NodeCommand.Here)],
             { } mpi => [MpiCommands.Build(mpi, world, options, exports, NodeCommand.Here.Self, HostListPath)],
         };
@@ -33,16 +34,20 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
         Backend backend = world.Backend!.Value;
         string name = Backends.ProgramOf(backend);
         string program = InstalledProgram.Find(name, machine.Environment.GetValueOrDefault("PATH"))
-            ?? throw Refusal.Option("--launcher", $"{name} is not installed on this machine", "install it, or use another --launcher");
+            ?? throw Refusal.Option("--launcher", $"{name} is not installed on this machine",
+                "install it, or use another --launcher");
         IReadOnlyList<IReadOnlyList<string>> commands = Commands(world, options, exports);
         Dictionary<string, string> environment = machine.Environment.ToDictionary();
-        foreach ((string key, string value) in backend == Backend.Pdsh ? RemoteCommands.PdshEnvironment(options, environment.GetValueOrDefault(RemoteCommands.PdshSshArguments))
+        foreach ((string key, string value) in backend == Backend.Pdsh
+            ? RemoteCommands.PdshEnvironment(options, environment.GetValueOrDefault(RemoteCommands.PdshSshArguments))
             : backend == Backend.Ssh ? [] : exports)
         {
             environment[key] = value;
         }
 
-        console.Say($"{world.Size} {(world.Size == 1 ? "rank" : "ranks")} on {world.Hosts.Count} {(world.Hosts.Count == 1 ? "host" : "hosts")}, started with {Backends.NameOf(backend)}");
+        string ranks = world.Size == 1 ? "1 rank" : $"{world.Size} ranks";
+        string hosts = world.Hosts.Count == 1 ? "1 host" : $"{world.Hosts.Count} hosts";
+        console.Say($"{ranks} on {hosts}, started with {Backends.NameOf(backend)}");
         if (backend == Backend.Mvapich)
         {
             await File.WriteAllTextAsync(HostListPath, MpiCommands.HostList(world));
@@ -61,7 +66,8 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
             }
 
             List<NodeProcess> nodes = [.. commands.Select((command, node) =>
-                NodeProcess.Start(Node(backend, node, command, environment), program, null, console, guard, backend == Backend.Ssh))];
+                NodeProcess.Start(Node(backend, node, command, environment), program, null, console, guard,
+                    keepInput: backend == Backend.Ssh))];
             AttemptEnd end = await new Attempt(nodes, Grace, stop, console).RunAsync();
             return end.Failed is { } failed ? await failed.Exit : end.IsStopped ? ExitCodes.Stopped : ExitCodes.Done;
         }

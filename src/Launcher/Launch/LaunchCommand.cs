@@ -108,7 +108,8 @@ internal static class LaunchCommand
     private static List<KeyValuePair<string, string>> EnvironmentFiles(LocalMachine machine)
     {
         var variables = new Dictionary<string, string>();
-        foreach (string path in EnvironmentFile.Paths(machine.Environment, System.Environment.CurrentDirectory).Where(File.Exists))
+        foreach (string path in EnvironmentFile.Paths(machine.Environment, System.Environment.CurrentDirectory)
+            .Where(File.Exists))
         {
             foreach ((string name, string value) in EnvironmentFile.Parse(Read(path), path))
             {

@@ -33,7 +33,8 @@ internal static class LaunchHelp
             output.WriteLine($"\n{group.Key}:");
             foreach (LaunchOption option in group)
             {
-                Row(output, $"{string.Join(", ", option.Names)}{(option.ValueName is null ? "" : $" {option.ValueName}")}", option.Help);
+                string value = option.ValueName is null ? "" : $" {option.ValueName}";
+                Row(output, string.Join(", ", option.Names) + value, option.Help);
             }
         }
 

@@ -92,7 +92,8 @@ internal static class LaunchOptionReader
     {
         // Many write DeepSpeed's underscores as dashes.
         string plain = "--" + name.TrimStart('-').Replace('-', '_');
-        IEnumerable<string> known = LaunchOption.All.Where(option => option.Group.Length > 0).SelectMany(option => option.Names);
+        IEnumerable<string> known = LaunchOption.All.Where(option => option.Group.Length > 0)
+            .SelectMany(option => option.Names);
         string fix = NearestName.Find(plain, known) is { } near ? $"did you mean {near}?"
             : "options of the program itself come after the program";
         return $"there is no option {name}; {fix}";

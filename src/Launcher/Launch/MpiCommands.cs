@@ -28,11 +28,13 @@ internal static class MpiCommands
         {
             Backend.OpenMpi => ["mpirun", "-n", total, "-hostfile", options.Hostfile, "--mca", "btl", "^openib",
                 .. extra.Contains("btl_tcp_if_include") ? [] : (string[])["--mca", "btl_tcp_if_include", "eth0"], .. extra,
-                .. variables.Prepend(new("UCX_TLS", "tcp")).DistinctBy(v => v.Key).SelectMany(v => (string[])["-x", $"{v.Key}={v.Value}"])],
+                .. variables.Prepend(new("UCX_TLS", "tcp")).DistinctBy(v => v.Key)
+                    .SelectMany(v => (string[])["-x", $"{v.Key}={v.Value}"])],
             Backend.Mpich or Backend.Impi => ["mpirun", "-n", total, "-ppn", perHost, "-hosts", hosts, .. extra, .. Genv(variables)],
             Backend.Mvapich => ["mpirun", "-np", total, "-ppn", perHost, "--hostfile", hostList, .. extra,
                 .. Genv([.. MvapichSettings(world), .. variables])],
-            _ => ["srun", "-n", total, $"--nodes={world.Hosts.Count}", $"--ntasks-per-node={perHost}", $"--nodelist={hosts}", "--kill-on-bad-exit=1", .. extra,
+            _ => ["srun", "-n", total, $"--nodes={world.Hosts.Count}", $"--ntasks-per-node={perHost}", $"--nodelist={hosts}",
+                "--kill-on-bad-exit=1", .. extra,
                 $"--export={string.Join(',', variables.Where(IsPlain).Select(v => $"{v.Key}={v.Value}").Prepend("ALL"))}"],
         };
 
@@ -47,7 +49,8 @@ internal static class MpiCommands
     private static void Check(Backend backend, World world, LaunchOptions options)
     {
         string name = Backends.NameOf(backend);
-        bool isLimited = options.Include.Length > 0 || options.Exclude.Length > 0 || options.Nodes is not null || options.Gpus is > 0;
+        bool isLimited = options.Include.Length > 0 || options.Exclude.Length > 0
+            || options.Nodes is not null || options.Gpus is > 0;
         if (isLimited && backend != Backend.Slurm)
         {
             throw Refusal.Option("--launcher", $"{name} takes hosts and slots from the hostfile alone",
@@ -56,7 +59,8 @@ internal static class MpiCommands
 
         if (world.Hosts.Any(host => host.Slots.Where((slot, i) => slot != $"{i}").Any()))
         {
-            throw Refusal.Option("--launcher", $"{name} cannot choose single slots of a host", "use whole hosts, or --num_gpus");
+            throw Refusal.Option("--launcher", $"{name} cannot choose single slots of a host",
+                "use whole hosts, or --num_gpus");
         }
 
         if (backend != Backend.OpenMpi && world.Hosts.Any(host => host.Slots.Count != world.Hosts[0].Slots.Count))

@@ -49,7 +49,8 @@ internal static class MpiRank
             : InstalledProgram.Find(commandLine[0], Environment.GetEnvironmentVariable("PATH")) ?? commandLine[0];
         Libc.ResetSignal(Libc.BrokenPipe);
         Libc.Execute(program, [.. commandLine, null]);
-        Console.Error.WriteLine($"deepspeed: {program} cannot be started on {Environment.MachineName}: {Marshal.GetLastPInvokeErrorMessage()}");
+        string reason = Marshal.GetLastPInvokeErrorMessage();
+        Console.Error.WriteLine($"deepspeed: {program} cannot be started on {Environment.MachineName}: {reason}");
         return ChildExec.CannotExecute;
     }
 }

@@ -50,7 +50,8 @@ internal sealed record NodeCommand(IReadOnlyList<string> Self, string Folder)
         [
             .. exports.Select(e => $"export {e.Key}={Launch.ShellText.Value(e.Value)}"),
             $"cd {Launch.ShellText.Quote(Folder)} || exit {ExitCodes.Configuration}",
-            .. When(options.VenvScript is not null, $". {Launch.ShellText.Quote(options.VenvScript ?? "")} || exit {ExitCodes.Configuration}"),
+            .. When(options.VenvScript is not null,
+                $". {Launch.ShellText.Quote(options.VenvScript ?? "")} || exit {ExitCodes.Configuration}"),
             string.Join(' ', Words(world, options, nodeRank).Select(Launch.ShellText.Quote)),
 
             // So that the shell stays, and turns a death by signal into an exit code; ssh alone would say 255 for each.

@@ -39,7 +39,8 @@ internal sealed class NodeRun(World world, LaunchOptions options,
         {
             foreach (RankPlan rank in RankPlan.All(world, options).Where(r => r.Host == _host.Host))
             {
-                string? log = options.RankLogFolder is { } folder ? rank.LogFile(Directory.CreateDirectory(folder).FullName, now) : null;
+                string? log = options.RankLogFolder is { } folder
+                    ? rank.LogFile(Directory.CreateDirectory(folder).FullName, now) : null;
                 (LaunchNode node, string file) = Prepare(rank, program, user, bindings, searchPath);
                 if (options.Verbosity == Verbosity.Debug)
                 {
@@ -88,8 +89,10 @@ internal sealed class NodeRun(World world, LaunchOptions options,
         {
             // numactl and taskset look a program up in PATH only.
             string? numactl = InstalledProgram.Find("numactl", searchPath);
-            line = [.. bindings[rank.LocalRank].Command(numactl is not null), user.Interpreter.Count > 0 ? line[0] : program, .. line.Skip(1)];
-            program = numactl ?? InstalledProgram.Find("taskset", searchPath) ?? throw Refusal.Option("--bind_cores_to_rank",
+            string first = user.Interpreter.Count > 0 ? line[0] : program;
+            line = [.. bindings[rank.LocalRank].Command(numactl is not null), first, .. line.Skip(1)];
+            program = numactl ?? InstalledProgram.Find("taskset", searchPath)
+                ?? throw Refusal.Option("--bind_cores_to_rank",
                 $"neither numactl nor taskset is on {machine.Name}", "install numactl, or remove the option");
         }
 

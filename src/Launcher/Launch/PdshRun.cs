@@ -50,7 +50,8 @@ internal sealed class PdshRun(NodeProcess pdsh, PdshFailures failures, StopSigna
         int code = await pdsh.Exit;
         if (code != ExitCodes.Done)
         {
-            console.Problem($"pdsh failed with {ExitCodeText.Describe(code)}; its last lines:", pdsh.LastLines.Select(line => $"  | {line}"));
+            console.Problem($"pdsh failed with {ExitCodeText.Describe(code)}; its last lines:",
+                pdsh.LastLines.Select(line => $"  | {line}"));
         }
 
         return code;

@@ -43,7 +43,8 @@ internal static class SshCommand
         using var stop = new StopSignals();
         using ChildGuard guard = ChildGuard.Start(Grace);
         NodeProcess[] nodes = [.. hosts.Select((host, i) => NodeProcess.Start(
-            new LaunchNode(i, host.Host, $"host {host.Host}", [.. RemoteCommands.SshTo(host.Host, options), string.Join(' ', words)], [], machine.Environment),
+            new LaunchNode(i, host.Host, $"host {host.Host}",
+                [.. RemoteCommands.SshTo(host.Host, options), string.Join(' ', words)], [], machine.Environment),
             program, null, console, guard))];
 
         // Unlike a training, one host's failure is no reason to end the others.

@@ -29,8 +29,9 @@ internal static class SshProbe
                 return new SshAnswer(false, $"no answer within {Longest.TotalSeconds:0} s");
             }
 
-            return ssh.ExitCode == 0 ? new SshAnswer(true, output.GetAwaiter().GetResult().Trim())
-                : new SshAnswer(false, error.GetAwaiter().GetResult().Trim() is { Length: > 0 } text ? text : $"exit code {ssh.ExitCode}");
+            string text = (ssh.ExitCode == 0 ? output : error).GetAwaiter().GetResult().Trim();
+            return new SshAnswer(ssh.ExitCode == 0,
+                ssh.ExitCode == 0 || text.Length > 0 ? text : $"exit code {ssh.ExitCode}");
         }
         catch (System.ComponentModel.Win32Exception)
         {

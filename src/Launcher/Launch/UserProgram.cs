@@ -55,7 +55,8 @@ internal sealed record UserProgram(IReadOnlyList<string> Interpreter, bool Takes
         }
 
         return (program.Contains('/', StringComparison.Ordinal) ? null : Search(program, searchPath))
-            ?? throw new UsageException([NearestName.Find(program, commands) is { } near && !program.Contains('.', StringComparison.Ordinal)
+            ?? throw new UsageException([NearestName.Find(program, commands) is { } near
+                && !program.Contains('.', StringComparison.Ordinal)
                 ? $"there is no program {program}; did you mean {near}?" : Missing(program)]);
     }
 
@@ -70,6 +71,7 @@ internal static class InstalledProgram
 {
     /// <summary>Full path of a program, looked up in PATH as a shell does; null when there is none.</summary>
     public static string? Find(string name, string? searchPath) => (searchPath ?? "")
-        .Split(':', StringSplitOptions.RemoveEmptyEntries).Select(folder => Path.GetFullPath(Path.Combine(folder, name)))
+        .Split(':', StringSplitOptions.RemoveEmptyEntries)
+            .Select(folder => Path.GetFullPath(Path.Combine(folder, name)))
         .FirstOrDefault(path => File.Exists(path) && Libc.CanExecute(path));
 }

@@ -50,7 +50,8 @@ internal sealed record World(IReadOnlyList<HostSlots> Hosts, string MasterAddres
                     "give --hostfile FILE with a line HOST slots=N for each");
             }
 
-            LocalSlots local = LocalSlots.Find(options, around.Environment.GetValueOrDefault(LocalSlots.VisibleDevices), around.DeviceCount);
+            LocalSlots local = LocalSlots.Find(
+                options, around.Environment.GetValueOrDefault(LocalSlots.VisibleDevices), around.DeviceCount);
             hosts = ResourceFilter.Apply([local.Host], options.Include, options.Exclude);
             cpuRanks = local.CpuRanks;
             notes.AddRange(local.Note is null ? [] : [local.Note]);
@@ -62,7 +63,8 @@ internal sealed record World(IReadOnlyList<HostSlots> Hosts, string MasterAddres
             notes.Add("--venv_script and --launcher_args are not used: the ranks of this node are started without a backend");
         }
 
-        return new World(hosts, MasterOf(hosts, options, around), options.MasterPort, backend, NodeRankOf(hosts, options), cpuRanks, notes);
+        int nodeRank = NodeRankOf(hosts, options);
+        return new World(hosts, MasterOf(hosts, options, around), options.MasterPort, backend, nodeRank, cpuRanks, notes);
     }
 
     private static void Check(LaunchOptions options)
@@ -77,7 +79,8 @@ internal sealed record World(IReadOnlyList<HostSlots> Hosts, string MasterAddres
         if (filtered && (options.Nodes is not null || options.Gpus is not null))
         {
             throw Refusal.Option(options.Nodes is not null ? "--num_nodes" : "--num_gpus",
-                "--num_nodes and --num_gpus cannot be combined with --include and --exclude", "use one way to choose resources");
+                "--num_nodes and --num_gpus cannot be combined with --include and --exclude",
+                    "use one way to choose resources");
         }
 
         if (options.IsModule && options.NoPython)
@@ -153,7 +156,8 @@ internal sealed record World(IReadOnlyList<HostSlots> Hosts, string MasterAddres
     {
         if (options is { NodeRank: not null, NoSsh: false })
         {
-            throw Refusal.Option("--node_rank", "it is only for --no_ssh, where each node runs this command", "remove it, or add --no_ssh");
+            throw Refusal.Option("--node_rank", "it is only for --no_ssh, where each node runs this command",
+                "remove it, or add --no_ssh");
         }
 
         if (options.NoSsh && (options.NodeRank is not { } rank || rank >= hosts.Count))
