@@ -7,6 +7,9 @@ public static class ExitCodes
     /// <summary>Training is done.</summary>
     public const int Done = 0;
 
+    /// <summary>A launcher was asked to stop, by a signal or by its front end.</summary>
+    public const int Stopped = 1;
+
     /// <summary>The command line is wrong.</summary>
     public const int Usage = 64;
 

@@ -91,12 +91,12 @@ internal sealed class Attempt(IReadOnlyList<NodeProcess> nodes, TimeSpan grace, 
     private void Report(NodeProcess failed)
     {
         IReadOnlyList<string> last = failed.LastLines;
-        string log = RunFolder.Show(failed.LogPath);
+        string log = failed.LogPath is { } path ? $" ({RunFolder.Show(path)})" : "";
         string lines = last.Count switch
         {
-            0 => $"it printed nothing ({log})",
-            1 => $"its last line ({log}):",
-            _ => $"its last {last.Count} lines ({log}):",
+            0 => $"it printed nothing{log}",
+            1 => $"its last line{log}:",
+            _ => $"its last {last.Count} lines{log}:",
         };
         console.Problem($"{failed.Node.FullName} failed with {ExitCodeText.Describe(failed.Exit.Result)}; {lines}",
             last.Select(line => $"  | {line}"));

@@ -14,7 +14,8 @@ internal static class ChildExec
     /// <summary>First argument that selects this mode.</summary>
     public const string Mode = "exec-child";
 
-    private const int CannotExecute = 126;
+    /// <summary>Exit code when the program could not be started, as of a shell.</summary>
+    public const int CannotExecute = 126;
 
     /// <summary>The arguments that start a program through this mode.</summary>
     /// <param name="program">Its file.</param>

@@ -28,7 +28,8 @@ internal static class ConfigCheckCommand
         return command;
     }
 
-    private static int ReadWorldSize(ArgumentResult result)
+    /// <summary>Reads the value of <c>--world-size</c>.</summary>
+    public static int ReadWorldSize(ArgumentResult result)
     {
         string text = result.Tokens[0].Value;
         if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int worldSize) && worldSize > 0)

@@ -30,6 +30,10 @@ internal static partial class Libc
     [LibraryImport("libc", EntryPoint = "execv", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int Execute(string path, string?[] arguments);
 
+    /// <summary>Sets a variable for the next program of <see cref="Execute"/>; .NET's own copy is another.</summary>
+    [LibraryImport("libc", EntryPoint = "setenv", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int SetVariable(string name, string value, int replace);
+
     /// <summary>Whether this user may execute a file.</summary>
     public static bool CanExecute(string path) => Access(path, ExecuteAccess) == 0;
 

@@ -13,20 +13,21 @@ internal sealed class NodeOutput : IDisposable
 
     private readonly LaunchNode _node;
     private readonly RunConsole _console;
-    private readonly FileStream _log;
+    private readonly FileStream? _log;
+    private readonly Action<string>? _onLine;
     private readonly Queue<string> _last = new();
     private readonly Lock _gate = new();
 
-    public NodeOutput(LaunchNode node, string logPath, RunConsole console)
+    public NodeOutput(LaunchNode node, string? logPath, RunConsole console, Action<string>? onLine = null)
     {
-        (_node, _console, LogPath) = (node, console, logPath);
+        (_node, _console, LogPath, _onLine) = (node, console, logPath, onLine);
 
         // Unbuffered: whoever follows the file sees each line when it comes.
-        _log = new FileStream(logPath, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0);
+        _log = logPath is null ? null : new FileStream(logPath, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0);
     }
 
-    /// <summary>The log file.</summary>
-    public string LogPath { get; }
+    /// <summary>The log file; null when there is none.</summary>
+    public string? LogPath { get; }
 
     /// <summary>The last lines, at most <see cref="KeptLines"/>.</summary>
     public IReadOnlyList<string> LastLines
@@ -50,7 +51,7 @@ internal sealed class NodeOutput : IDisposable
         {
             lock (_gate)
             {
-                _log.Write(buffer, 0, count);
+                _log?.Write(buffer, 0, count);
             }
 
             foreach (byte b in buffer.AsSpan(0, count))
@@ -73,7 +74,7 @@ internal sealed class NodeOutput : IDisposable
         }
     }
 
-    public void Dispose() => _log.Dispose();
+    public void Dispose() => _log?.Dispose();
 
     private void Show(List<byte> bytes)
     {
@@ -88,6 +89,7 @@ internal sealed class NodeOutput : IDisposable
             }
         }
 
+        _onLine?.Invoke(line);
         _console.Relay(_node, line);
     }
 }

@@ -10,6 +10,7 @@ internal sealed class NodeProcess
     private readonly ProcessSession _session;
     private readonly NodeOutput _output;
     private readonly RunConsole _console;
+    private bool _endsWithInput;
     private long _endedAt;
 
     private NodeProcess(LaunchNode node, Process process, ProcessSession session, NodeOutput output, RunConsole console)
@@ -33,17 +34,20 @@ internal sealed class NodeProcess
     /// <summary>What it printed last.</summary>
     public IReadOnlyList<string> LastLines => _output.LastLines;
 
-    /// <summary>Its log file.</summary>
-    public string LogPath => _output.LogPath;
+    /// <summary>Its log file; null when it has none.</summary>
+    public string? LogPath => _output.LogPath;
 
     /// <summary>Starts a node.</summary>
     /// <param name="node">What to start.</param>
     /// <param name="program">File of the program.</param>
-    /// <param name="logPath">Where its complete output goes.</param>
+    /// <param name="logPath">File for its complete output; null for none.</param>
     /// <param name="console">Where its lines are shown.</param>
     /// <param name="guard">Sees to its end when the launcher dies.</param>
+    /// <param name="keepInput">Whether its input stays open, and its end means what SIGTERM means to others.</param>
+    /// <param name="onLine">Reads each line too.</param>
     public static NodeProcess Start(
-        LaunchNode node, string program, string logPath, RunConsole console, ChildGuard guard)
+        LaunchNode node, string program, string? logPath, RunConsole console, ChildGuard guard,
+        bool keepInput = false, Action<string>? onLine = null)
     {
         ProcessStartInfo start = ThisProgram.StartInfo(ChildExec.Arguments(program, node.CommandLine));
         (start.RedirectStandardInput, start.RedirectStandardOutput, start.RedirectStandardError) = (true, true, true);
@@ -53,16 +57,30 @@ internal sealed class NodeProcess
             start.Environment[name] = value;
         }
 
-        var output = new NodeOutput(node, logPath, console);
+        var output = new NodeOutput(node, logPath, console, onLine);
         Process process = Process.Start(start)!;
         ProcessSession session = ProcessSession.Of(process.Id);
         guard.Watch(session);
-        process.StandardInput.Close();
-        return new NodeProcess(node, process, session, output, console);
+        if (!keepInput)
+        {
+            process.StandardInput.Close();
+        }
+
+        return new NodeProcess(node, process, session, output, console) { _endsWithInput = keepInput };
     }
 
     /// <summary>Asks the program to save and end.</summary>
-    public void Terminate() => _session.Terminate();
+    public void Terminate()
+    {
+        if (_endsWithInput)
+        {
+            _process.StandardInput.Close();
+        }
+        else
+        {
+            _session.Terminate();
+        }
+    }
 
     /// <summary>Ends the program and everything it started.</summary>
     public void Kill() => _session.Kill();

@@ -4,15 +4,16 @@ namespace DeepSpeedSharp.Launcher;
 /// <param name="output">For the ranks' lines and the run's course.</param>
 /// <param name="error">For failures.</param>
 /// <param name="colours">Whether each node's prefix has a colour.</param>
-internal sealed class RunConsole(TextWriter output, TextWriter error, bool colours)
+/// <param name="quiet">Whether only the ranks' lines and failures are shown.</param>
+internal sealed class RunConsole(TextWriter output, TextWriter error, bool colours, bool quiet = false)
 {
     // Cyan, yellow, green, magenta, blue, red.
     private static readonly int[] Palette = [36, 33, 32, 35, 34, 31];
     private readonly Lock _line = new();
 
     /// <summary>The console of this process; plain when it is no terminal or NO_COLOR is set (no-color.org).</summary>
-    public static RunConsole OfProcess() => new(Console.Out, Console.Error,
-        !Console.IsOutputRedirected && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")));
+    public static RunConsole OfProcess(bool quiet = false) => new(Console.Out, Console.Error,
+        !Console.IsOutputRedirected && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")), quiet);
 
     /// <summary>Shows a line of a node.</summary>
     public void Relay(LaunchNode node, string line)
@@ -22,7 +23,13 @@ internal sealed class RunConsole(TextWriter output, TextWriter error, bool colou
     }
 
     /// <summary>Shows something the launcher has to say.</summary>
-    public void Say(string text) => Write(output, $"deepspeed: {text}");
+    public void Say(string text)
+    {
+        if (!quiet)
+        {
+            Write(output, $"deepspeed: {text}");
+        }
+    }
 
     /// <summary>Shows a line as it is.</summary>
     public void Detail(string line) => Write(output, line);

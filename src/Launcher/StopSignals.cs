@@ -9,6 +9,7 @@ internal sealed class StopSignals : IDisposable
     private readonly TaskCompletionSource _requested = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _insisted = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly PosixSignalRegistration[] _registrations;
+    private string? _reason;
 
     public StopSignals() => _registrations =
     [
@@ -29,7 +30,21 @@ internal sealed class StopSignals : IDisposable
     public int ExitCode { get; private set; }
 
     /// <summary>The first signal, for messages.</summary>
-    public string Name => ExitCode == ExitCodes.Interrupted ? "Ctrl-C" : "SIGTERM";
+    public string Name => _reason ?? (ExitCode == ExitCodes.Interrupted ? "Ctrl-C" : "SIGTERM");
+
+    /// <summary>Asks to stop for another reason than a signal.</summary>
+    /// <param name="reason">The reason, for messages.</param>
+    public void Request(string reason)
+    {
+        lock (_requested)
+        {
+            if (!IsRequested)
+            {
+                (_reason, ExitCode) = (reason, ExitCodes.Terminated);
+                _requested.SetResult();
+            }
+        }
+    }
 
     private void Receive(PosixSignalContext context)
     {

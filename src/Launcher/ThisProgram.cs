@@ -6,12 +6,17 @@ namespace DeepSpeedSharp.Launcher;
 internal static class ThisProgram
 {
     /// <summary>Start information with the given arguments.</summary>
-    public static ProcessStartInfo StartInfo(IEnumerable<string> arguments)
+    public static ProcessStartInfo StartInfo(IEnumerable<string> arguments) =>
+        new(CommandLine[0], [.. CommandLine.Skip(1), .. arguments]) { UseShellExecute = false };
+
+    /// <summary>The words that start this program.</summary>
+    public static IReadOnlyList<string> CommandLine { get; } = Find();
+
+    private static string[] Find()
     {
         string self = Environment.ProcessPath
             ?? throw new InvalidOperationException("the path of this program is unknown; is /proc mounted?");
         bool isHost = Path.GetFileNameWithoutExtension(self) == "dotnet";
-        string[] all = isHost ? [typeof(ThisProgram).Assembly.Location, .. arguments] : [.. arguments];
-        return new ProcessStartInfo(self, all) { UseShellExecute = false };
+        return isHost ? [self, typeof(ThisProgram).Assembly.Location] : [self];
     }
 }

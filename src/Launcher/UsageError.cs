@@ -25,6 +25,18 @@ internal static class UsageError
         return ExitCodes.Usage;
     }
 
+    /// <summary>Writes every problem of the form without command.</summary>
+    public static int Report(IReadOnlyList<string> problems, TextWriter error)
+    {
+        foreach (string problem in problems)
+        {
+            error.WriteLine($"deepspeed: {problem}");
+        }
+
+        error.WriteLine("deepspeed: see `deepspeed --help`");
+        return ExitCodes.Usage;
+    }
+
     /// <summary>Refuses a misspelt option where the parser would take it for a file name.</summary>
     public static void RefuseOptions(Argument<string> file) => file.Validators.Add(result =>
     {

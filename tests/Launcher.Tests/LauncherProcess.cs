@@ -34,7 +34,10 @@ internal sealed class LauncherProcess : IDisposable
     }
 
     /// <summary>Starts the program in a folder.</summary>
-    public static LauncherProcess Start(string folder, params string[] args)
+    public static LauncherProcess Start(string folder, params string[] args) => Start(folder, [], args);
+
+    /// <summary>Starts the program in a folder with more variables.</summary>
+    public static LauncherProcess Start(string folder, (string Name, string Value)[] environment, params string[] args)
     {
         // The program as users have it, beside its own files: artifacts/bin/Launcher/{configuration}/.
         string own = Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory);
@@ -50,6 +53,11 @@ internal sealed class LauncherProcess : IDisposable
         foreach (string name in inherited)
         {
             start.Environment.Remove(name);
+        }
+
+        foreach ((string name, string value) in environment)
+        {
+            start.Environment[name] = value;
         }
 
         return new LauncherProcess(Process.Start(start)!);
