@@ -37,6 +37,8 @@ public static class LinearCrossEntropy
     internal static Tensor Fused(Tensor hidden, Tensor weight, Tensor targets, long ignoredTarget)
     {
         using DisposeScope scope = NewDisposeScope();
+        // A class's gradient is a sum over all rows before the mean divides it: too large for fp16, unless made smaller here.
+        double shrunk = hidden.dtype == ScalarType.Float16 ? 1.0 / 256 : 1;
         (Tensor hiddenGradient, Tensor weightGradient, Tensor loss, Tensor share) = (empty(0), empty(0), empty(0), empty(0));
         using (no_grad())
         {
@@ -47,7 +49,7 @@ public static class LinearCrossEntropy
             if (hidden.requires_grad || weight.requires_grad)
             {
                 hiddenGradient = logits.mm(weight); // [rows, size]
-                weightGradient = logits.t().mm(hidden); // [classes, size]
+                weightGradient = logits.t().mm(shrunk == 1 ? hidden : hidden * shrunk); // [classes, size]
             }
         }
 
@@ -57,7 +59,8 @@ public static class LinearCrossEntropy
         }
 
         // A sum whose derivatives by its factors are the gradients; only its value is not the loss, so it gets that.
-        Tensor result = ((hidden * hiddenGradient).sum(ScalarType.Float32) + (weight * weightGradient).sum(ScalarType.Float32)) * share;
+        Tensor result = ((hidden * hiddenGradient).sum(ScalarType.Float32)
+            + (weight * weightGradient).sum(ScalarType.Float32) * (1 / shrunk)) * share;
         using (no_grad())
         {
             result.detach().copy_(loss);

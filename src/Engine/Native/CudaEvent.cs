@@ -9,7 +9,7 @@ internal sealed unsafe class CudaEvent : IDisposable
     // Waiting sleeps instead of spinning, and nothing is timed.
     private const uint BlockingSync = 1, DisableTiming = 2;
 
-    private static readonly nint Runtime = LoadRuntime();
+    private static readonly nint Runtime = CudaRuntime.Library;
 
     private static readonly delegate* unmanaged<nint*, uint, int> Create =
         (delegate* unmanaged<nint*, uint, int>)Symbol("cudaEventCreateWithFlags");
@@ -50,19 +50,6 @@ internal sealed unsafe class CudaEvent : IDisposable
             _ = Destroy(_event);
             _event = 0;
         }
-    }
-
-    private static nint LoadRuntime()
-    {
-        foreach (string name in (ReadOnlySpan<string>)["libcudart.so.13", "libcudart.so.12", "libcudart.so"])
-        {
-            if (NativeLibrary.TryLoad(name, out nint handle))
-            {
-                return handle;
-            }
-        }
-
-        return 0;
     }
 
     private static nint Symbol(string name) => Runtime == 0 ? 0 : NativeLibrary.GetExport(Runtime, name);

@@ -27,6 +27,11 @@ internal sealed unsafe class CudaModule
             nint driver = Library("libcuda.so.1");
             // A thread has the device's context once something of libtorch has run there.
             torch.zeros(1, device: new torch.Device(DeviceType.CUDA, device)).DetachFromDisposeScope().Dispose();
+            if (CurrentStream == null || LaunchKernel == null)
+            {
+                throw new EntryPointNotFoundException("kernels cannot be launched");
+            }
+
             byte[] image = Build(nvrtc, source, Architecture(driver, device));
             nint module;
             fixed (byte* data = image)
@@ -36,7 +41,7 @@ internal sealed unsafe class CudaModule
 
             return (new CudaModule(module), null);
         }
-        catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException or InvalidOperationException)
+        catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException or InvalidOperationException or TypeInitializationException)
         {
             return (null, e.Message);
         }
