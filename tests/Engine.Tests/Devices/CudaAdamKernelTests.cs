@@ -61,7 +61,8 @@ public sealed class CudaAdamKernelTests
         {
             Tensor expected = b.narrow(0, slot.Offset, slot.Elements);
             Tensor actual = a.narrow(0, slot.Offset, slot.Elements);
-            Assert.True(allclose(expected, actual, 2e-5, 2e-6), $"{slot.Name}: off by {(expected - actual).abs().max().ToSingle()}");
+            // Without bias correction the first updates are three times the learning rate, and so are their roundings.
+            Assert.True(allclose(expected, actual, 2e-5, corrects ? 2e-6 : 1e-5), $"{slot.Name}: off by {(expected - actual).abs().max().ToSingle()}");
             if (copy is not null)
             {
                 Assert.True(actual.to(copyType).eq(copy.narrow(0, slot.Offset, slot.Elements)).all().ToBoolean(), slot.Name);
