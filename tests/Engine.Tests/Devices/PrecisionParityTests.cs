@@ -56,8 +56,7 @@ public sealed class PrecisionParityTests
     public void Train_TwoRanksOnOneDevice_EqualOneRankWithBothBatches(string device, string precision)
     {
         SkipWithout(device);
-        // In bf16, a batch of one may take another matrix kernel, and the difference grows from step to step.
-        double tolerance = precision == "fp32" ? 2e-5 : 5e-2;
+        double tolerance = precision == "fp32" ? 2e-5 : 2e-2;
         (double Loss, double Norm)[] expected = UnderTheEngine(new Device(device), precision);
 
         (double Loss, double Norm)[] actual = UnderTheEngine(new Device(device), precision, ranks: 2);
@@ -95,8 +94,7 @@ public sealed class PrecisionParityTests
             """);
         return Ranks.Run(ranks, group =>
         {
-            manual_seed(5);
-            var model = new Gpt2Model(Shape);
+            Gpt2Model model = Fresh();
             (DeepSpeedEngine engine, _, _, _) = DeepSpeed.Initialize(model, config, group, device, printsProgress: false);
             using (engine)
             {
@@ -127,12 +125,21 @@ public sealed class PrecisionParityTests
         })[0];
     }
 
+    // Ranks are threads here, and libtorch's random numbers are the process's: one model at a time, or they mix.
+    private static Gpt2Model Fresh()
+    {
+        lock (Shape)
+        {
+            manual_seed(5);
+            return new Gpt2Model(Shape);
+        }
+    }
+
     // What the papers say, without an engine: accumulation, clipping and AdamW in double precision.
     private static (double Loss, double Norm)[] InFp64()
     {
         using var scope = NewDisposeScope();
-        manual_seed(5);
-        nn.Module<Tensor, Tensor, Tensor> model = new Gpt2Model(Shape).to(float64);
+        nn.Module<Tensor, Tensor, Tensor> model = Fresh().to(float64);
         var optimizer = optim.AdamW(model.parameters(), 0.003, weight_decay: 0.01);
         var results = new List<(double, double)>();
         for (int step = 0; step < Steps; step++)
