@@ -116,32 +116,25 @@ internal static unsafe partial class CudaMemory
     // cudaMemGetInfo speaks of the current device, which must not change for libtorch.
     private static (long Free, long Total)? Driver(int device)
     {
-        foreach (string name in (ReadOnlySpan<string>)["libcudart.so.13", "libcudart.so.12"])
+        nint runtime = CudaRuntime.Library;
+        if (runtime == 0
+            || !NativeLibrary.TryGetExport(runtime, "cudaMemGetInfo", out nint memGetInfo)
+            || !NativeLibrary.TryGetExport(runtime, "cudaGetDevice", out nint getDevice)
+            || !NativeLibrary.TryGetExport(runtime, "cudaSetDevice", out nint setDevice))
         {
-            if (!NativeLibrary.TryLoad(name, out nint runtime)
-                || !NativeLibrary.TryGetExport(runtime, "cudaMemGetInfo", out nint memGetInfo)
-                || !NativeLibrary.TryGetExport(runtime, "cudaGetDevice", out nint getDevice)
-                || !NativeLibrary.TryGetExport(runtime, "cudaSetDevice", out nint setDevice))
-            {
-                continue;
-            }
-
-            int current;
-            nuint free, total;
-            if (((delegate* unmanaged<int*, int>)getDevice)(&current) != 0 || ((delegate* unmanaged<int, int>)setDevice)(device) != 0)
-            {
-                continue;
-            }
-
-            int result = ((delegate* unmanaged<nuint*, nuint*, int>)memGetInfo)(&free, &total);
-            _ = ((delegate* unmanaged<int, int>)setDevice)(current);
-            if (result == 0)
-            {
-                return ((long)free, (long)total);
-            }
+            return null;
         }
 
-        return null;
+        int current;
+        nuint free, total;
+        if (((delegate* unmanaged<int*, int>)getDevice)(&current) != 0 || ((delegate* unmanaged<int, int>)setDevice)(device) != 0)
+        {
+            return null;
+        }
+
+        int result = ((delegate* unmanaged<nuint*, nuint*, int>)memGetInfo)(&free, &total);
+        _ = ((delegate* unmanaged<int, int>)setDevice)(current);
+        return result == 0 ? ((long)free, (long)total) : null;
     }
 
     private static bool TryLoad(out nint library) => NativeLibrary.TryLoad("c10_cuda", typeof(torch).Assembly, null, out library);
