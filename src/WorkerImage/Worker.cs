@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine;
 using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
@@ -28,18 +29,30 @@ internal static class Worker
         }
     }
 
-    // The three kinds of failures: the user corrects it, a restart helps, or it is our defect.
-    private static (string Kind, bool Retryable, int Code)? Explain(Exception e) => e switch
+    // The three kinds of failures: the user corrects it, a restart helps, or it is our defect. The codes of the engine's
+    // own exceptions are the same for every program.
+    private static (string Kind, bool Retryable, int Code)? Explain(Exception e)
     {
-        ConfigException => ("configuration", false, ExitCodes.Configuration),
-        CheckpointException { IsPassing: true } => ("storage", true, ExitCodes.Temporary),
-        DataException or CheckpointException => ("bad data", false, ExitCodes.BadData),
-        UnauthorizedAccessException => ("storage", false, ExitCodes.BadData),
-        IOException => ("storage", true, ExitCodes.Temporary),
-        PeerLostException => ("peer lost", true, ExitCodes.PeerLost),
-        NativeBackendException => ("native backend", false, ExitCodes.Configuration),
-        LossScaleException => ("fp16", false, ExitCodes.Configuration), // the next attempt would come to the same step
-        AggregateException { InnerExceptions: [var inner] } => Explain(inner),
-        _ => null,
-    };
+        if (e is AggregateException { InnerExceptions: [var inner] })
+        {
+            return Explain(inner);
+        }
+
+        int? code = FailureExit.CodeOf(e) ?? (e switch
+        {
+            DataException or UnauthorizedAccessException => ExitCodes.BadData,
+            IOException => ExitCodes.Temporary,
+            _ => (int?)null,
+        });
+        string kind = e switch
+        {
+            ConfigException => "configuration",
+            NativeBackendException => "native backend",
+            LossScaleException => "fp16", // the next attempt would come to the same step
+            PeerLostException => "peer lost",
+            DataException or CheckpointException { IsPassing: false } => "bad data",
+            _ => "storage",
+        };
+        return code is { } known ? (kind, known is ExitCodes.Temporary or ExitCodes.PeerLost, known) : null;
+    }
 }
