@@ -65,7 +65,7 @@ public class AllReduceBenchmarks : IDisposable
 
     [Benchmark(Description = "ring all-reduce")]
     public void AllReduce() =>
-        Task.WhenAll(_groups.Select((group, rank) => group.AllReduceAsync(_tensors[rank]))).GetAwaiter().GetResult();
+        Task.WhenAll(_groups.Select((group, rank) => group.AllReduceAsync(_tensors[rank]).Completion)).GetAwaiter().GetResult();
 
     [GlobalCleanup]
     public void Dispose()

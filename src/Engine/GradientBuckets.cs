@@ -228,8 +228,8 @@ internal sealed class GradientBuckets : IDisposable
     }
 
     private Task SumAsync(Bucket bucket, Tensor values, string name) => Owners is null
-        ? _group.AllReduceAsync(values, name)
-        : _group.ReduceScatterAsync(values, Owners.Cut(new ElementRange(bucket.Offset, values.numel())), name);
+        ? _group.AllReduceAsync(values, name).Completion
+        : _group.ReduceScatterAsync(values, Owners.Cut(new ElementRange(bucket.Offset, values.numel())), name).Completion;
 
     // Cast, sum, cast back; the copy lives until the sum is there.
     private async Task InOtherTypeAsync(Bucket bucket, string name)

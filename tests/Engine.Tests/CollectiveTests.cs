@@ -61,7 +61,7 @@ public sealed class CollectiveTests
         {
             using var scope = NewDisposeScope();
             Tensor[] buckets = [.. Enumerable.Range(1, 20).Select(i => full(1000 * i, (float)i))];
-            Task[] tasks = [.. buckets.Select((b, i) => group.AllReduceAsync(b, $"bucket {i}"))];
+            Task[] tasks = [.. buckets.Select((b, i) => group.AllReduceAsync(b, $"bucket {i}").Completion)];
             Task.WaitAll(tasks);
             return buckets.Select(b => b.mean().ToSingle()).ToArray();
         });
@@ -121,7 +121,7 @@ public sealed class CollectiveTests
         {
             using var scope = NewDisposeScope();
             Tensor values = Values(ranges, group.Rank, type);
-            group.ReduceScatterAsync(values, ranges, "test").GetAwaiter().GetResult();
+            group.ReduceScatterAsync(values, ranges, "test").Wait();
             return Floats(values.narrow(0, ranges[group.Rank].Start, ranges[group.Rank].Length));
         });
 
@@ -165,7 +165,7 @@ public sealed class CollectiveTests
         {
             using var scope = NewDisposeScope();
             Tensor values = tensor(inputs[group.Rank]);
-            group.ReduceScatterAsync(values, ranges, "test").GetAwaiter().GetResult();
+            group.ReduceScatterAsync(values, ranges, "test").Wait();
             return Floats(values.narrow(0, ranges[group.Rank].Start, ranges[group.Rank].Length));
         });
 
@@ -185,7 +185,7 @@ public sealed class CollectiveTests
         {
             using var scope = NewDisposeScope();
             return group.Rank == 1 || Record.Exception(() =>
-                group.ReduceScatterAsync(ones(12), ranges, "test").GetAwaiter().GetResult()) is PeerLostException;
+                group.ReduceScatterAsync(ones(12), ranges, "test").Wait()) is PeerLostException;
         });
 
         Assert.All(lost, Assert.True);

@@ -36,7 +36,8 @@ public sealed class MemoryTests(ITestOutputHelper output)
         output.WriteLine($"{skipped} steps skipped\n{string.Join('\n', growth)}\n{string.Join(", ", memory.Select(m => m.UndisposedTensors))}");
         Assert.Equal(precision.Length > 0, skipped >= Steps / OverflowEvery);
         Assert.InRange(memory[^1].Tensors - memory[0].Tensors, -4, 4); // there were 80 evaluations and 16 overflows since
-        Assert.InRange(memory.Max(m => m.UndisposedTensors), 0, 4); // a GPU's memory cannot wait for the garbage collector
+        // A GPU's memory cannot wait for the garbage collector. The first measurement also finds what earlier tests left.
+        Assert.InRange(memory.Skip(1).Max(m => m.UndisposedTensors), 0, 4);
         Assert.InRange(memory[^1].ManagedBytes - memory[0].ManagedBytes, long.MinValue, 24 << 10); // the smallest object, once a step on both ranks, is 38 KB
         Assert.InRange(Least(growth, g => g.NativeBytes), long.MinValue, 8 << 10); // 40 bytes a step; a tensor has hundreds
         Assert.InRange(Least(growth, g => g.ResidentBytes), long.MinValue, 256 << 10);

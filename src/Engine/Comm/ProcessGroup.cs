@@ -38,16 +38,16 @@ public sealed class ProcessGroup : IDisposable
     /// host memory and back.</param>
     /// <param name="name">What is reduced, for messages.</param>
     /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
-    public void AllReduce(Tensor tensor, string name = "tensor") => Wait(AllReduceAsync(tensor, name));
+    public void AllReduce(Tensor tensor, string name = "tensor") => AllReduceAsync(tensor, name).Wait();
 
     /// <summary>Starts summing a tensor over all ranks, in place.</summary>
     /// <param name="tensor">As for <see cref="AllReduce"/>; not to be touched or disposed until the task has ended.</param>
     /// <param name="name">What is reduced, for messages.</param>
-    /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
-    public Task AllReduceAsync(Tensor tensor, string name = "tensor")
+    /// <returns>Wait for it before the sum is read.</returns>
+    public Work AllReduceAsync(Tensor tensor, string name = "tensor")
     {
         _ = Summable(tensor, "AllReduce", name);
-        return _transport is null ? Task.CompletedTask : InTurnAsync(() => ReduceNowAsync(tensor, name));
+        return _transport is null ? Work.Done : new Work(InTurnAsync(() => ReduceNowAsync(tensor, name)));
     }
 
     /// <summary>Starts summing a tensor over all ranks, in place, each part of it at its owner only.</summary>
@@ -55,18 +55,18 @@ public sealed class ProcessGroup : IDisposable
     /// other ranks own is of no use.</param>
     /// <param name="ranges">The elements that each rank owns, the same list on every rank; some may be empty.</param>
     /// <param name="name">What is reduced, for messages.</param>
-    /// <returns>Ends when the sum is there; faults with <see cref="PeerLostException"/>.</returns>
-    internal Task ReduceScatterAsync(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name)
+    /// <returns>Wait for it before the sum is read.</returns>
+    internal Work ReduceScatterAsync(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name)
     {
         torch.ScalarType type = Summable(tensor, "ReduceScatter", name);
         if (_transport is null)
         {
-            return Task.CompletedTask;
+            return Work.Done;
         }
 
         string operation = $"ReduceScatter of {name} ({tensor.numel() * Summation.BytesOf(type) / 1048576.0:0.0} MiB)";
-        return InTurnAsync(() => OnHost(tensor, host => InRounds(host, ranges, LargestPiece,
-            chunks => Ring.ReduceScatterAsync(_transport, chunks, type, operation))));
+        return new Work(InTurnAsync(() => OnHost(tensor, host => InRounds(host, ranges, LargestPiece,
+            chunks => Ring.ReduceScatterAsync(_transport, chunks, type, operation)))));
     }
 
     /// <summary>Gives every rank the parts of a tensor that the ranks own.</summary>
@@ -75,14 +75,25 @@ public sealed class ProcessGroup : IDisposable
     /// <param name="name">What is gathered, for messages.</param>
     /// <param name="bucketElements">Largest number of elements that are gathered at a time.</param>
     /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
-    internal void AllGather(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name, long bucketElements = long.MaxValue)
+    internal void AllGather(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name, long bucketElements = long.MaxValue) =>
+        AllGatherAsync(tensor, ranges, name, bucketElements).Wait();
+
+    /// <summary>Starts giving every rank the parts of a tensor that the ranks own.</summary>
+    /// <param name="tensor">As for <see cref="AllGather(Tensor, IReadOnlyList{ElementRange}, string, long)"/>.</param>
+    /// <param name="ranges">The elements that each rank owns, the same list on every rank; some may be empty.</param>
+    /// <param name="name">What is gathered, for messages.</param>
+    /// <param name="bucketElements">Largest number of elements that are gathered at a time.</param>
+    /// <returns>Wait for it before the tensor is read.</returns>
+    internal Work AllGatherAsync(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name, long bucketElements = long.MaxValue)
     {
-        if (_transport is not null)
+        if (_transport is null)
         {
-            long round = Math.Clamp(bucketElements / WorldSize, 1, LargestPiece);
-            Wait(InTurnAsync(() => OnHost(tensor, host => InRounds(host, ranges, round,
-                chunks => Ring.AllGatherAsync(_transport, chunks, $"AllGather of {name}")))));
+            return Work.Done;
         }
+
+        long round = Math.Clamp(bucketElements / WorldSize, 1, LargestPiece);
+        return new Work(InTurnAsync(() => OnHost(tensor, host => InRounds(host, ranges, round,
+            chunks => Ring.AllGatherAsync(_transport, chunks, $"AllGather of {name}")))));
     }
 
     /// <summary>Starts gathering bytes of all ranks.</summary>

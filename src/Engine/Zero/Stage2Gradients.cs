@@ -19,7 +19,7 @@ internal sealed class Stage2Gradients : IZeroStage
 {
     private sealed record Bucket(ElementRange Range, IReadOnlyList<int> Slots, IReadOnlyList<ElementRange> Cut);
 
-    private sealed record Sent(Bucket Bucket, Tensor Filled, Task Summed);
+    private sealed record Sent(Bucket Bucket, Tensor Filled, Work Summed);
 
     private readonly FlatParameters _parameters;
     private readonly ProcessGroup _group;
@@ -281,7 +281,7 @@ internal sealed class Stage2Gradients : IZeroStage
 
         _sent[place] = null;
         using Tensor filled = sent.Filled;
-        sent.Summed.GetAwaiter().GetResult();
+        sent.Summed.Wait();
         ElementRange part = sent.Bucket.Cut[_group.Rank];
         if (part.Length > 0)
         {
@@ -301,7 +301,7 @@ internal sealed class Stage2Gradients : IZeroStage
                 // After a failure: the collective reads and writes the buffer until it ends.
                 try
                 {
-                    sent.Summed.GetAwaiter().GetResult();
+                    sent.Summed.Wait();
                 }
                 catch (PeerLostException)
                 {
