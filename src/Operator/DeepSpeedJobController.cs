@@ -159,7 +159,7 @@ internal sealed class DeepSpeedJobController(
 
         DeepSpeedJob written = DeepSpeedJob.Read(answer);
         caches.Jobs.Put(written.Key, written.Metadata.ResourceVersion, written);
-        watch.Metrics.StatusWritten(job.Metadata.NamespaceProperty, job.Status, status);
+        watch.Metrics.StatusWritten(job, status, watch.Time.GetUtcNow());
         Tell(job, status);
         return true;
     }

@@ -14,6 +14,8 @@ internal sealed class OperatorMetrics
     private readonly Histogram _reconcileTime;
     private readonly Gauge _jobs;
     private readonly Gauge _queueDepth;
+    private readonly Histogram _timeToRunning;
+    private readonly JobMetrics _perJob;
 
     /// <summary>Creates all metrics, so that they are there before the first event.</summary>
     public OperatorMetrics()
@@ -26,6 +28,10 @@ internal sealed class OperatorMetrics
         _finished = factory.CreateCounter("deepspeedjob_finished_total",
             "Jobs that ended; result is complete or failed.", "namespace", "result", "reason");
         _podsCreated = factory.CreateCounter("deepspeedjob_pods_created_total", "Worker pods created.");
+        _timeToRunning = factory.CreateHistogram("deepspeedjob_time_to_running_seconds",
+            "From the creation of a job to the first time that all of its nodes run.",
+            ["namespace"], new HistogramConfiguration { Buckets = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 14400] });
+        _perJob = new JobMetrics(factory);
         _queueDepth = factory.CreateGauge("workqueue_depth", "Objects that wait for a pass.", "name", "controller");
         _reconciles = factory.CreateCounter("controller_runtime_reconcile_total",
             "Passes by result: success, requeue, requeue_after or error.", "controller", "result");
@@ -49,8 +55,10 @@ internal sealed class OperatorMetrics
         Registry.AddBeforeCollectCallback(() =>
         {
             _queueDepth.WithLabels(OperatorHost.ControllerName, OperatorHost.ControllerName).Set(queued());
+            IReadOnlyList<DeepSpeedJob> all = jobs();
+            _perJob.Set(all);
             ILookup<(string Namespace, string Phase), DeepSpeedJob> groups =
-                jobs().ToLookup(j => (j.Metadata.NamespaceProperty, j.Status.Phase ?? Phases.Pending));
+                all.ToLookup(j => (j.Metadata.NamespaceProperty, j.Status.Phase ?? Phases.Pending));
             foreach (string ns in groups.Select(g => g.Key.Namespace).Concat(_jobs.GetAllLabelValues().Select(l => l[0])).Distinct())
             {
                 foreach (string phase in Phases.All)
@@ -71,8 +79,18 @@ internal sealed class OperatorMetrics
     public void PodsCreated(int count) => _podsCreated.Inc(count);
 
     /// <summary>Counts what a status write says for the first time.</summary>
-    public void StatusWritten(string ns, DeepSpeedJobStatus before, DeepSpeedJobStatus after)
+    /// <param name="job">The job as it was before.</param>
+    /// <param name="after">Its new status.</param>
+    /// <param name="now">The time.</param>
+    public void StatusWritten(DeepSpeedJob job, DeepSpeedJobStatus after, DateTimeOffset now)
     {
+        (string ns, DeepSpeedJobStatus before) = (job.Metadata.NamespaceProperty, job.Status);
+        if (after.Attempt == 1 && after.Is(ConditionTypes.Running) && !before.Is(ConditionTypes.Running)
+            && job.Metadata.CreationTimestamp is { } created)
+        {
+            _timeToRunning.WithLabels(ns).Observe((now - created).TotalSeconds);
+        }
+
         _restarts.WithLabels(ns, "application").Inc(Math.Max(0, after.Restarts - before.Restarts));
         _restarts.WithLabels(ns, "disruption").Inc(Math.Max(0, after.Disruptions - before.Disruptions));
         if (after.IsFinished() && !before.IsFinished())

@@ -240,11 +240,7 @@ public sealed class ControllerTests
         await cluster.Until(() => cluster.Api.Writes > 0, "the operator writes");
         await cluster.Settle();
 
-        using var text = new MemoryStream();
-        await cluster.Metrics.Registry.CollectAndExportAsTextAsync(text, TestContext.Current.CancellationToken);
-
-        Assert.Contains("controller_runtime_reconcile_total{controller=\"deepspeedjob\",result=\"error\"} 0",
-            System.Text.Encoding.UTF8.GetString(text.ToArray()));
+        Assert.Contains("controller_runtime_reconcile_total{controller=\"deepspeedjob\",result=\"error\"} 0", await ScrapeAsync(cluster));
         Assert.Equal(1, cluster.Api.Writes);
     }
 
@@ -257,9 +253,7 @@ public sealed class ControllerTests
         cluster.Api.End("a-1-0", 1, cluster.Time.GetUtcNow(), "boom");
         await cluster.UntilPhase("a", "Failed");
 
-        using var text = new MemoryStream();
-        await cluster.Metrics.Registry.CollectAndExportAsTextAsync(text, TestContext.Current.CancellationToken);
-        string metrics = System.Text.Encoding.UTF8.GetString(text.ToArray());
+        string metrics = await ScrapeAsync(cluster);
 
         Assert.Contains("""deepspeedjob_jobs{namespace="default",phase="Failed"} 1""", metrics);
         Assert.Contains("""deepspeedjob_jobs{namespace="default",phase="Running"} 0""", metrics);
@@ -267,5 +261,34 @@ public sealed class ControllerTests
         Assert.Contains("deepspeedjob_pods_created_total 1", metrics);
         Assert.Contains("""controller_runtime_reconcile_total{controller="deepspeedjob",result="success"}""", metrics);
         Assert.DoesNotContain("system_runtime", metrics);
+    }
+
+    [Fact]
+    public async Task Metrics_OfAJob_GoWithIt()
+    {
+        await using FakeOperator cluster = await FakeOperator.StartAsync();
+        cluster.Apply("a");
+        await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
+        cluster.Api.Run("a-1-0");
+        cluster.Api.Run("a-1-1");
+        await cluster.UntilPhase("a", "Running");
+
+        string running = await ScrapeAsync(cluster);
+        cluster.Api.Kill("deepspeedjobs", "a");
+        await cluster.Until(() => !ScrapeAsync(cluster).Result.Contains("name=\"a\"", StringComparison.Ordinal), "its series are gone");
+
+        Assert.Contains("""deepspeedjob_status_phase{namespace="default",name="a",phase="Running"} 1""", running);
+        Assert.Contains("""deepspeedjob_status_phase{namespace="default",name="a",phase="Failed"} 0""", running);
+        Assert.Contains("""deepspeedjob_nodes{namespace="default",name="a",state="ready"} 2""", running);
+        Assert.Contains("""deepspeedjob_restarts{namespace="default",name="a"} 0""", running);
+        Assert.Contains("""deepspeedjob_time_to_running_seconds_count{namespace="default"} 1""", running);
+        Assert.DoesNotContain("deepspeedjob_last_checkpoint_timestamp_seconds{", running);
+    }
+
+    private static async Task<string> ScrapeAsync(FakeOperator cluster)
+    {
+        using var text = new MemoryStream();
+        await cluster.Metrics.Registry.CollectAndExportAsTextAsync(text, TestContext.Current.CancellationToken);
+        return System.Text.Encoding.UTF8.GetString(text.ToArray());
     }
 }

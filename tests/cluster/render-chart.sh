@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Renders the project's chart to YAML on standard output, as `helm template` would: render-chart.sh [CHART] [OPTIONS]
-# Options: --name N, --namespace N, --values FILE, --set a.b=c, --set-string a.b=c, --api-versions A,B, --notes.
+# Options: --name N, --namespace N, --values FILE, --set a.b=c, --set-string a.b=c, --api-versions A,B, --skip-tests, --notes.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

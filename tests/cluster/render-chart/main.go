@@ -140,7 +140,7 @@ func (v versions) Has(name string) bool {
 
 func main() {
 	var chart, release, namespace, kubeVersion = "", "release-name", "default", "v1.20.0"
-	var notes bool
+	var notes, skipTests bool
 	var apis = versions{"v1", "apps/v1", "batch/v1", "rbac.authorization.k8s.io/v1", "apiextensions.k8s.io/v1", "coordination.k8s.io/v1"}
 	type change struct{ kind, text string }
 	var changes []change
@@ -175,6 +175,8 @@ func main() {
 			apis = append(apis, strings.Split(next(argument), ",")...)
 		case "--notes":
 			notes = true
+		case "--skip-tests":
+			skipTests = true
 		default:
 			if strings.HasPrefix(argument, "-") || chart != "" {
 				check(fmt.Errorf("unknown argument %s", argument))
@@ -183,7 +185,7 @@ func main() {
 		}
 	}
 	if chart == "" {
-		check(errors.New("usage: render-chart CHART-FOLDER [--name N] [--namespace N] [--values FILE] [--set a.b=c] [--set-string a.b=c] [--api-versions A,B] [--kube-version V] [--notes]"))
+		check(errors.New("usage: render-chart CHART-FOLDER [--name N] [--namespace N] [--values FILE] [--set a.b=c] [--set-string a.b=c] [--api-versions A,B] [--kube-version V] [--skip-tests] [--notes]"))
 	}
 
 	// As in Helm: --values first, whatever the order on the command line, then --set.
@@ -278,6 +280,9 @@ func main() {
 			return err
 		}
 		name, _ := filepath.Rel(chart, path)
+		if skipTests && strings.HasPrefix(name, "templates/tests/") {
+			return nil
+		}
 		if _, err = root.New(name).Parse(string(text)); err != nil {
 			return err
 		}

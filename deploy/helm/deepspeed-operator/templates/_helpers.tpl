@@ -43,3 +43,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.image.registry }}{{ . }}/{{ end }}{{ .Values.image.repository }}
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ default .Chart.AppVersion .Values.image.tag }}{{ end }}
 {{- end }}
+
+{{/* Stops with a sentence when an API that a switch needs is not in the cluster: list CONTEXT API SWITCH. */}}
+{{- define "deepspeed-operator.needs" -}}
+{{- $root := index . 0 }}
+{{- if not ($root.Capabilities.APIVersions.Has (index . 1)) }}
+{{- fail (printf "%s is true, but this cluster does not have %s; install the Prometheus operator first, or set it to false" (index . 2) (index . 1)) }}
+{{- end }}
+{{- end }}
