@@ -1,18 +1,23 @@
 using System.Net.Sockets;
+using DeepSpeedSharp.Engine.Comm.Store;
 
 namespace DeepSpeedSharp.Engine.Comm;
 
 /// <summary>Links to the two neighbours over TCP, one connection in each direction.</summary>
 internal sealed class TcpTransport(
-    int rank, IReadOnlyList<RankAddress> addresses, Socket left, Socket right, TimeSpan timeout) : ITransport
+    int rank, IReadOnlyList<RankAddress> addresses, Socket left, Socket right, TcpStore store, TimeSpan timeout) : ITransport
 {
+    // Ends what is under way when the store says that a rank is lost.
+    private readonly CancellationTokenSource _lost = CancelledBy(store.Lost);
+
     public int Rank => rank;
 
     public int WorldSize => addresses.Count;
 
     public async Task ShiftAsync(ReadOnlyMemory<byte> send, Memory<byte> receive, string operation)
     {
-        using var cancel = new CancellationTokenSource(timeout);
+        using var cancel = CancellationTokenSource.CreateLinkedTokenSource(_lost.Token);
+        cancel.CancelAfter(timeout + store.Grace);
         Task sending = SendAsync(send, operation, cancel);
         Task receiving = ReceiveAsync(receive, operation, cancel);
         try
@@ -21,7 +26,7 @@ internal sealed class TcpTransport(
         }
         catch (Exception) when (Cause(sending, receiving) is { } cause)
         {
-            throw cause;
+            throw store.ReportFailure(cause);
         }
     }
 
@@ -29,6 +34,14 @@ internal sealed class TcpTransport(
     {
         left.Dispose();
         right.Dispose();
+        store.Dispose();
+    }
+
+    private static CancellationTokenSource CancelledBy(Task lost)
+    {
+        var source = new CancellationTokenSource();
+        _ = lost.ContinueWith(_ => source.Cancel(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+        return source;
     }
 
     private async Task SendAsync(ReadOnlyMemory<byte> bytes, string operation, CancellationTokenSource cancel)
