@@ -14,23 +14,23 @@ internal sealed class CollectiveQueue(string name) : IDisposable
     /// <summary>Runs something and returns when it has ended.</summary>
     public void Run(Action action)
     {
+        Task? queued = null;
         lock (_lock)
         {
             ObjectDisposedException.ThrowIf(_closed, this);
-            if (!_busy && _waiting.Count == 0)
+            if (_busy || _waiting.Count > 0)
             {
-                _busy = true;
+                queued = Enqueue(action);
             }
             else
             {
-                action = Enqueue(action).GetAwaiter().GetResult;
+                _busy = true;
             }
         }
 
-        // Ours to run, or ours to wait for.
-        if (action.Target is System.Runtime.CompilerServices.TaskAwaiter)
+        if (queued is not null)
         {
-            action();
+            queued.GetAwaiter().GetResult();
             return;
         }
 
@@ -132,9 +132,7 @@ internal sealed class CollectiveQueue(string name) : IDisposable
                 Monitor.PulseAll(_lock);
             }
 
-            _ = error is null ? done(next) : next.done.TrySetException(error);
+            _ = error is null ? next.done.TrySetResult() : next.done.TrySetException(error);
         }
-
-        static bool done((Action Action, TaskCompletionSource Done) item) => item.Done.TrySetResult();
     }
 }

@@ -4,12 +4,11 @@ using DeepSpeedSharp.Config;
 
 namespace DeepSpeedSharp.Engine.Comm;
 
-/// <summary>The two messages of the rendezvous: a length and a JSON text.</summary>
+/// <summary>What a rank says to its neighbour on the ring: a length and a JSON text.</summary>
 internal static class RendezvousMessages
 {
     private const string Protocol = "deepspeedsharp/1";
     private const int LongestHello = 4096;
-    private const int LongestAnswer = 16 << 20;
     private static readonly TimeSpan HelloTimeout = TimeSpan.FromSeconds(5);
 
     /// <summary>What a rank says when it comes.</summary>
@@ -18,9 +17,6 @@ internal static class RendezvousMessages
         public static Hello From(WorkerEnvironment environment, int port) =>
             new(RendezvousMessages.Protocol, environment.RunId, environment.Rank!.Value, environment.WorldSize, port);
     }
-
-    /// <summary>What rank 0 answers: everyone's address, or why the rank cannot join.</summary>
-    public sealed record Answer(string? Refusal, IReadOnlyList<RankAddress>? Addresses);
 
     public static async Task SendAsync<T>(Socket socket, T message, CancellationToken cancel)
     {
@@ -46,19 +42,6 @@ internal static class RendezvousMessages
             || (e is OperationCanceledException && !cancel.IsCancellationRequested))
         {
             return null;
-        }
-    }
-
-    public static async Task<Answer> ReadAnswerAsync(Socket socket, CancellationToken cancel)
-    {
-        try
-        {
-            return await ReadAsync<Answer>(socket, LongestAnswer, cancel).ConfigureAwait(false)
-                ?? throw new IOException("an empty answer");
-        }
-        catch (JsonException e)
-        {
-            throw new IOException("the answer is not that of rank 0; another program may hold this port", e);
         }
     }
 

@@ -110,6 +110,8 @@ internal sealed class HostLinks : IDisposable
     /// <summary>Tells the other ranks that this one is gone; nothing may use the links afterwards but to end.</summary>
     public void Close()
     {
+        Collectives.Close();
+        Messages.Close();
         foreach ((SharedSegment segment, int index) in _memory)
         {
             segment.Close(index);

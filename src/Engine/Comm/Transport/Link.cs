@@ -17,6 +17,9 @@ internal abstract class Link : IDisposable
     /// <summary>The connection that <see cref="TrySend"/> or <see cref="TryReceive"/> waits for; negative for shared memory.</summary>
     public abstract int DescriptorFor(bool sending);
 
-    /// <summary>Closes this end; the other one notices.</summary>
+    /// <summary>Tells the other end that nothing more comes; threads that still use this one notice too.</summary>
+    public abstract void Close();
+
+    /// <summary>Frees this end; no thread may use it any more.</summary>
     public abstract void Dispose();
 }

@@ -81,6 +81,15 @@ internal sealed class Links(PeerWatch watch, IReadOnlyList<Link?> links, SpinBud
     /// <returns>Number of bytes, or <see cref="Link.Closed"/>.</returns>
     public int TryReceive(int from, Span<byte> bytes) => links[from]!.TryReceive(bytes);
 
+    /// <summary>Tells all other ranks that nothing more comes.</summary>
+    public void Close()
+    {
+        foreach (Link? link in links)
+        {
+            link?.Close();
+        }
+    }
+
     public void Dispose()
     {
         foreach (Link? link in links)

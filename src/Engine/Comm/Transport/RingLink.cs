@@ -53,9 +53,13 @@ internal sealed unsafe class RingLink(SharedSegment segment, int channel, int mi
 
     public override int DescriptorFor(bool sending) => -1;
 
-    public override void Dispose()
+    public override void Close()
     {
         // The segment tells the others, for all links at once.
+    }
+
+    public override void Dispose()
+    {
     }
 
     private static long* Written(byte* ring) => (long*)ring;

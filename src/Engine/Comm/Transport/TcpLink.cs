@@ -44,6 +44,21 @@ internal sealed class TcpLink(IReadOnlyList<Socket> sockets) : Link
 
     public override int DescriptorFor(bool sending) => (int)sockets[StripeOf(sending ? _sent : _received)].SafeHandle.DangerousGetHandle();
 
+    public override void Close()
+    {
+        foreach (Socket socket in sockets)
+        {
+            try
+            {
+                socket.Shutdown(SocketShutdown.Both);
+            }
+            catch (Exception e) when (e is SocketException or ObjectDisposedException)
+            {
+                // It is closed already.
+            }
+        }
+    }
+
     public override void Dispose()
     {
         foreach (Socket socket in sockets)
