@@ -1,5 +1,6 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Comm.Nccl;
+using DeepSpeedSharp.Engine.Comm.Recording;
 using DeepSpeedSharp.Engine.Comm.Store;
 using DeepSpeedSharp.Engine.Comm.Transport;
 
@@ -21,6 +22,9 @@ internal sealed class GroupFactory
     {
         (_place, _store, _timeout, _options, _usesNccl) = (place, store, timeout, options, usesNccl);
     }
+
+    /// <summary>The last collectives of this process; null in a run of one process.</summary>
+    public FlightRecorder? Recorder => _store?.Recorder;
 
     /// <summary>Finds the other ranks of the run and links them.</summary>
     /// <param name="place">This process.</param>

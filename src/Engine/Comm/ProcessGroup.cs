@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Comm.Recording;
 
 namespace DeepSpeedSharp.Engine.Comm;
 
@@ -43,6 +44,9 @@ public sealed partial class ProcessGroup : IDisposable
 
     /// <summary>What was decided about transports, in words, for a start-up report.</summary>
     public string Description => _host.Description + (_device is null ? "" : $"; CUDA tensors by {_device.Backend}");
+
+    /// <summary>The last collectives of this process, in all its groups; null in a run of one process.</summary>
+    public FlightRecorder? FlightRecorder => _factory?.Recorder;
 
     /// <summary>The rank in the run of a rank of this group.</summary>
     /// <param name="groupRank">From 0 to <see cref="WorldSize"/> - 1.</param>
@@ -98,8 +102,9 @@ public sealed partial class ProcessGroup : IDisposable
     /// <remarks>A collective that is started when another has ended would take its place in the order by chance, and
     /// another one on each rank.</remarks>
     /// <param name="collectives">Calls <see cref="GatherNowAsync"/> and <see cref="ReduceNowAsync"/> only, the same ones on every rank.</param>
+    /// <param name="name">What they move, for messages.</param>
     /// <returns>Ends with them; faults with <see cref="PeerLostException"/>.</returns>
-    internal Task InTurnAsync(Func<Task> collectives) => _host.InTurn(collectives);
+    internal Task InTurnAsync(Func<Task> collectives, string name) => _host.InTurn(collectives, name);
 
     /// <summary>Gathers bytes of all ranks; within <see cref="InTurnAsync"/>.</summary>
     internal Task<byte[][]> GatherNowAsync(byte[] mine, string name) => Task.FromResult(_host.GatherNow(mine, name));
