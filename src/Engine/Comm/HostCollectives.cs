@@ -1,9 +1,6 @@
-using System.Globalization;
 using DeepSpeedSharp.Engine.Comm.Algorithms;
 using DeepSpeedSharp.Engine.Comm.Recording;
 using DeepSpeedSharp.Engine.Comm.Transport;
-using DeepSpeedSharp.Engine.Native;
-using TorchSharp;
 
 namespace DeepSpeedSharp.Engine.Comm;
 

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using DeepSpeedSharp.Engine.Comm.Transport;
 
 namespace DeepSpeedSharp.Engine.Comm;
@@ -46,14 +45,13 @@ internal sealed class Inbox(Links links, int peer, string name) : IDisposable
 
     public void Dispose() => _readers.Dispose();
 
-    private unsafe void ReadUntil(Expected expected)
+    private void ReadUntil(Expected expected)
     {
         TakeEarly(expected);
         while (!expected.Done.Task.IsCompleted)
         {
-            MessageHeader header;
             links.Watch.ThrowIfAborted(expected.Operation);
-            links.Exchange(peer, default, peer, new Block((byte*)&header, sizeof(MessageHeader)), expected.Operation);
+            MessageHeader header = ReadHeader(expected.Operation);
             Expected? taker;
             lock (_lock)
             {
@@ -110,9 +108,16 @@ internal sealed class Inbox(Links links, int peer, string name) : IDisposable
         }
 
         using Staging staging = Staging.Of(expected.Piece, true, false);
-        bytes.CopyTo(MemoryMarshal.CreateSpan(ref MemoryMarshal.GetReference(staging.Inputs[0].Span()), bytes.Length));
+        bytes.CopyTo(staging.Inputs[0].Span());
         staging.CopyBack();
         expected.Complete();
+    }
+
+    private unsafe MessageHeader ReadHeader(string operation)
+    {
+        MessageHeader header;
+        links.Exchange(peer, default, peer, new Block((byte*)&header, sizeof(MessageHeader)), operation);
+        return header;
     }
 
     private unsafe byte[] Keep(MessageHeader header, string operation)

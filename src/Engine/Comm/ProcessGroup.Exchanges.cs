@@ -109,7 +109,7 @@ public sealed partial class ProcessGroup
     public Work AllToAllAsync(IReadOnlyList<Tensor> outputs, IReadOnlyList<Tensor> inputs, string name = "tensors") =>
         Begin(AllToAllOf(OnePerRank(outputs, name), OnePerRank(inputs, name), name));
 
-    private Collective AllGatherOf(IReadOnlyList<Piece> outputs, Tensor input, string name)
+    private Collective AllGatherOf(Piece[] outputs, Tensor input, string name)
     {
         TensorChecks.Fits(outputs[Rank], input, CollectiveKind.AllGather, name);
         return new Collective(CollectiveKind.AllGather, name) { Inputs = [Piece.Of(input)], Outputs = outputs };
@@ -135,9 +135,15 @@ public sealed partial class ProcessGroup
         return new Collective(CollectiveKind.Gather, name) { Inputs = [Piece.Of(input)], Outputs = taken, Root = root };
     }
 
-    private Collective AllToAllOf(IReadOnlyList<Piece> outputs, IReadOnlyList<Piece> inputs, string name)
+    private Collective AllToAllOf(Piece[] outputs, Piece[] inputs, string name)
     {
-        TensorChecks.Fits(outputs[Rank], inputs[Rank], CollectiveKind.AllToAll, name);
+        TensorChecks.Alike(outputs[0].Tensor, inputs[0].Tensor, name);
+        if (outputs[Rank].Length != inputs[Rank].Length)
+        {
+            throw new ArgumentException($"AllToAll of {name}: rank {Rank} gives {inputs[Rank].Length} elements to itself and takes {outputs[Rank].Length}; "
+                + "the two are the same part");
+        }
+
         return new Collective(CollectiveKind.AllToAll, name) { Inputs = inputs, Outputs = outputs };
     }
 

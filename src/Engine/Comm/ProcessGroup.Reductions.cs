@@ -109,7 +109,7 @@ public sealed partial class ProcessGroup
         return new Collective(CollectiveKind.Reduce, name) { Inputs = [Piece.Of(tensor)], Root = Member(root), Op = op };
     }
 
-    private Collective ReduceScatterOf(Tensor output, IReadOnlyList<Piece> inputs, ReduceOp op, string name)
+    private Collective ReduceScatterOf(Tensor output, Piece[] inputs, ReduceOp op, string name)
     {
         foreach (Piece input in inputs)
         {

@@ -112,10 +112,14 @@ public sealed partial class ProcessGroup : IDisposable
         return Task.CompletedTask;
     }
 
+    /// <summary>Whether it has been disposed.</summary>
+    internal bool IsDisposed { get; private set; }
+
     /// <summary>Closes the links; other ranks that still wait for this one see it as lost. DeepSpeed's
     /// <c>destroy_process_group</c>.</summary>
     public void Dispose()
     {
+        IsDisposed = true;
         _device?.Dispose();
         _host.Dispose();
         _factory?.Left(this);

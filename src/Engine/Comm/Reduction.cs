@@ -119,7 +119,8 @@ internal static class Reduction
     private static void Whole<T>(ReduceOp op, ReadOnlySpan<byte> left, ReadOnlySpan<byte> right, Span<byte> result)
         where T : unmanaged, IBinaryInteger<T>
     {
-        (ReadOnlySpan<T> x, ReadOnlySpan<T> y, Span<T> z) = (Cast<T>(left), Cast<T>(right), MemoryMarshal.Cast<byte, T>(result));
+        ReadOnlySpan<T> x = Cast<T>(left), y = Cast<T>(right);
+        Span<T> z = MemoryMarshal.Cast<byte, T>(result);
         switch (op)
         {
             case ReduceOp.Band:

@@ -26,12 +26,13 @@ internal static class RollCall
         long started = Stopwatch.GetTimestamp();
         while (missing.Count > 0)
         {
-            missing.RemoveAll(rank => links.TryReceive(rank, new Span<byte>(ref here)) == 1);
+            missing.RemoveAll(rank => HasCome(links, rank));
             if (missing.Count > 0 && Stopwatch.GetElapsedTime(started) > timeout)
             {
                 int[] ranks = [.. missing.Select(rank => links.Watch.Ranks[rank])];
                 throw new PeerLostException(ranks[0], $"{operation}: {(ranks.Length == 1 ? "rank" : "ranks")} {string.Join(", ", ranks)} did not come within "
-                    + $"{timeout.TotalSeconds:0.###} s; look at their logs") { Ranks = ranks };
+                    + $"{timeout.TotalSeconds:0.###} s; look at their logs")
+                { Ranks = ranks };
             }
 
             links.Watch.ThrowIfAborted(operation);
@@ -43,5 +44,11 @@ internal static class RollCall
         {
             links.Exchange(rank, mark, rank, default, operation);
         }
+    }
+
+    private static bool HasCome(Links links, int rank)
+    {
+        byte mark = 0;
+        return links.TryReceive(rank, new Span<byte>(ref mark)) == 1;
     }
 }

@@ -77,7 +77,7 @@ internal static class ShortFloats
         {
             (Vector512<uint> a0, Vector512<uint> a1) = Vector512.Widen(Vector512.Create(left[i..]));
             (Vector512<uint> b0, Vector512<uint> b1) = Vector512.Widen(Vector512.Create(right[i..]));
-            Vector512.Narrow(Round(Value(a0) + Value(b0)), Round(Value(a1) + Value(b1))).CopyTo(result[i..]);
+            Vector512.Narrow(Round(Values(a0) + Values(b0)), Round(Values(a1) + Values(b1))).CopyTo(result[i..]);
         }
 
         for (; i < result.Length; i++)
@@ -85,7 +85,7 @@ internal static class ShortFloats
             result[i] = Round(Value(left[i]) + Value(right[i]));
         }
 
-        static Vector512<float> Value(Vector512<uint> upper) => (upper << 16).AsSingle();
+        static Vector512<float> Values(Vector512<uint> upper) => (upper << 16).AsSingle();
     }
 
     private static void Widen(ReadOnlySpan<ushort> values, Span<float> result)

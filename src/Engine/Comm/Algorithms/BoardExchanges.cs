@@ -1,5 +1,4 @@
 using DeepSpeedSharp.Engine.Comm.Transport;
-using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Comm.Algorithms;
 

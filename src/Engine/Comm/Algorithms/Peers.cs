@@ -8,8 +8,6 @@ namespace DeepSpeedSharp.Engine.Comm.Algorithms;
 /// <param name="rank">This rank's place among them.</param>
 internal readonly struct Peers(Links links, IReadOnlyList<int> members, int rank)
 {
-    private static readonly Block Nothing;
-
     /// <summary>All ranks of a group.</summary>
     public static Peers All(Links links) => new(links, [.. Enumerable.Range(0, links.WorldSize)], links.Rank);
 
@@ -24,10 +22,10 @@ internal readonly struct Peers(Links links, IReadOnlyList<int> members, int rank
         links.Exchange(members[to], send, members[from], receive, operation);
 
     /// <summary>Sends to one of them.</summary>
-    public void Send(int to, Block block, object operation) => links.Exchange(members[to], block, members[to], Nothing, operation);
+    public void Send(int to, Block block, object operation) => links.Exchange(members[to], block, members[to], default, operation);
 
     /// <summary>Receives from one of them.</summary>
-    public void Receive(int from, Block block, object operation) => links.Exchange(members[from], Nothing, members[from], block, operation);
+    public void Receive(int from, Block block, object operation) => links.Exchange(members[from], default, members[from], block, operation);
 
     /// <summary>Sends to the next of them while receiving from the previous one.</summary>
     public void Shift(Block send, Block receive, object operation) => Exchange((rank + 1) % Count, send, (rank + Count - 1) % Count, receive, operation);

@@ -28,6 +28,7 @@ internal sealed unsafe class Scratch : IDisposable
     public void Dispose()
     {
         NativeMemory.AlignedFree(_start);
-        (_start, _length) = (null, 0);
+        _start = null;
+        _length = 0;
     }
 }

@@ -32,8 +32,8 @@ internal sealed class Links(PeerWatch watch, IReadOnlyList<Link?> links, SpinBud
     public void Exchange(int to, Block send, int from, Block receive, object operation)
     {
         long sent = 0, received = 0;
-        var patience = new Patience(spin, bell);
         Span<PollDescriptor> descriptors = stackalloc PollDescriptor[2];
+        var patience = new Patience(spin, bell);
         try
         {
             while (sent < send.Length || received < receive.Length)

@@ -6,7 +6,7 @@ namespace DeepSpeedSharp.Engine.Comm.Transport;
 /// <remarks>Call <see cref="Pause"/> between two looks at what is waited for.</remarks>
 /// <param name="spin">How long to spin.</param>
 /// <param name="bell">Rings when shared memory has changed; none where only connections are waited for.</param>
-internal ref struct Patience(SpinBudget spin, Doorbell? bell)
+internal struct Patience(SpinBudget spin, Doorbell? bell)
 {
     // Yielding costs less than a microsecond when nobody else wants the processor.
     private const int Yields = 32;

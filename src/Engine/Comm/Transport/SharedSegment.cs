@@ -26,7 +26,8 @@ internal sealed unsafe class SharedSegment
 
     private SharedSegment(byte* start, int ranks, int descriptor, int users)
     {
-        (_start, _ranks, Descriptor, _users) = (start, ranks, descriptor, users);
+        _start = start;
+        (_ranks, Descriptor, _users) = (ranks, descriptor, users);
     }
 
     /// <summary>Data of a slot: small enough for a processor's own cache, large enough that meeting costs little.</summary>
