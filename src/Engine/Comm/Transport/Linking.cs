@@ -30,7 +30,8 @@ internal sealed class Linking(TcpStore store, WorkerEnvironment place, string na
             options.SharesMemory ? options.Host : $"alone/{_me}")));
         Card[] cards = [.. Enumerable.Range(0, ranks.Count).Select(rank => JsonSerializer.Deserialize<Card>(Get("card", rank))!)];
         string[] places = [.. Enumerable.Range(0, ranks.Count).Select(rank => $"{store.Hosts[ranks[rank]]}:{cards[rank].Port}")];
-        var watch = new PeerWatch(_me, ranks, places, timeout, store.Lost) { AskStore = store.ReportFailure };
+        // The store, which sees all ranks, gives its verdict first.
+        var watch = new PeerWatch(_me, ranks, places, timeout + store.Grace, store.Lost) { AskStore = store.ReportFailure };
         List<int[]> hosts = [.. Enumerable.Range(0, ranks.Count).GroupBy(rank => cards[rank].Host).Select(host => host.ToArray())];
         SharedSegment? segment = null;
         TcpConnections? connections = null;
