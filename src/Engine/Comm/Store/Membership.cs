@@ -145,13 +145,12 @@ internal sealed class Membership(int worldSize, TimeSpan timeout, StoreOptions o
         foreach ((int waiting, GroupProgress at) in Waiting(timeout))
         {
             int[] behind = NotEntered(at);
-            // Those that wait in a collective of another group are held up themselves, unless all are.
-            int[] culprits = [.. behind.Where(rank => !_members[rank]!.Progress.Groups.Any(group => group.WaitingIn > 0))];
+            int[] culprits = HoldingUp(behind);
             if (culprits.Length > 0)
             {
-                return Of(culprits, $"{(culprits.Length == 1 ? "it has" : "they have")} not entered {at.Description}, in which rank {waiting} has been "
-                    + $"waiting for {timeout.TotalSeconds:0.#} s, though its heartbeat goes on: it hangs in computation or in loading data; "
-                    + $"look at {LogOf(culprits)}, or raise DEEPSPEED_TIMEOUT (minutes)");
+                return Of(culprits, $"{(culprits.Length == 1 ? "it has" : "they have")} not entered a collective that others wait for: rank {waiting} has "
+                    + $"been waiting for {timeout.TotalSeconds:0.#} s in {at.Description}; the heartbeat goes on, so computation or loading data "
+                    + $"hangs; look at {LogOf(culprits)}, or raise DEEPSPEED_TIMEOUT (minutes)");
             }
 
             if (behind.Length > 0)
@@ -163,6 +162,29 @@ internal sealed class Membership(int worldSize, TimeSpan timeout, StoreOptions o
         }
 
         return null;
+    }
+
+    // Ranks that wait in a collective of another group are held up themselves: by whom? None when they wait for each other.
+    private int[] HoldingUp(IReadOnlyCollection<int> ranks)
+    {
+        var seen = new HashSet<int>(ranks);
+        var next = new Queue<int>(ranks);
+        var computing = new SortedSet<int>();
+        while (next.TryDequeue(out int rank))
+        {
+            GroupProgress[] waits = [.. _members[rank]!.Progress.Groups.Where(group => group.WaitingIn > 0)];
+            if (waits.Length == 0)
+            {
+                computing.Add(rank);
+            }
+
+            foreach (int other in waits.SelectMany(NotEntered).Where(seen.Add))
+            {
+                next.Enqueue(other);
+            }
+        }
+
+        return [.. computing];
     }
 
     // A broken link alone says little: mostly the accused rank, or another one, turns out to be lost a moment later.

@@ -56,7 +56,7 @@ internal static class StoreGreeting
         byte[] nonce = fields.Bytes();
         return StoreProof.Equal(fields.Bytes(), StoreProof.OfServer(options.Secret.Span, hello, nonce))
             ? StoreProof.OfRank(options.Secret.Span, hello, nonce)
-            : throw Refused(place, "it does not know the secret of this rank; give all ranks the same DEEPSPEED_SECRET_FILE");
+            : throw Refused(place, "it does not know the secret of this rank; another job may hold this port, or give all ranks the same DEEPSPEED_SECRET_FILE");
     }
 
     private static async Task SendAsync(Socket socket, FrameKind kind, byte[] body, CancellationToken cancel)
@@ -93,6 +93,5 @@ internal static class StoreGreeting
     }
 
     private static PeerLostException Refused(WorkerEnvironment place, string why) => new(0,
-        $"rendezvous, rank {place.Rank}: rank 0 at {MasterEndpoint.Name(place)} refused: {why}; another job may hold this port, choose "
-        + "another MASTER_PORT");
+        $"rendezvous, rank {place.Rank}: rank 0 at {MasterEndpoint.Name(place)} refused: {why}");
 }

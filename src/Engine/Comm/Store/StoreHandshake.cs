@@ -37,7 +37,8 @@ internal sealed record StoreHello(int Rank, int WorldSize, string RunId, string 
         string run = Shortened(place.RunId);
         return this switch
         {
-            _ when RunId != run => $"this is run \"{run}\", rank {Rank} belongs to \"{RunId}\"",
+            _ when RunId != run => $"this is run \"{run}\", rank {Rank} belongs to \"{RunId}\"; an earlier start, or another "
+                + "job that holds this port: choose another MASTER_PORT",
             _ when WorldSize != place.WorldSize => $"rank {Rank} expects {WorldSize} ranks, rank 0 expects {place.WorldSize}",
             _ when Rank < 0 || Rank >= place.WorldSize => $"there is no place for rank {Rank} among {place.WorldSize}",
             _ => null,

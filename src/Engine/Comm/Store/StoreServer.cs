@@ -175,7 +175,7 @@ internal sealed class StoreServer : IDisposable
             // Nothing about this run is told to somebody who does not know its secret.
             string? refusal = StoreProof.Equal(frame.Body, StoreProof.OfRank(_options.Secret.Span, hello, connection.Nonce))
                 ? hello.Refusal(_place) ?? _members.Refusal(hello)
-                : "it does not know the secret of this run; give all ranks the same DEEPSPEED_SECRET_FILE";
+                : "it does not know the secret of this run; another job may hold this port, or give all ranks the same DEEPSPEED_SECRET_FILE";
             if (refusal is null)
             {
                 connection.Admit(hello.Rank);
