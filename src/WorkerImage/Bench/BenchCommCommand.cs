@@ -55,7 +55,7 @@ internal static class BenchCommCommand
     {
         Signals.EndWithParent();
         bool isNccl = options.Backend == "nccl";
-        using ProcessGroup group = DeepSpeed.InitDistributed(place);
+        using ProcessGroup group = DeepSpeed.InitDistributed(place, distBackend: isNccl ? "nccl" : "host", verbose: false);
         Device device = CPU;
         if (isNccl)
         {

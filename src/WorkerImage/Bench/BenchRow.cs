@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 
 namespace DeepSpeedSharp.Worker.Bench;
 
@@ -15,7 +16,7 @@ namespace DeepSpeedSharp.Worker.Bench;
 /// <param name="BusbwGBs">What a link carried, in GB/s: comparable between operations and numbers of ranks.</param>
 /// <param name="Wrong">Elements with a wrong value, of all ranks.</param>
 internal sealed record BenchRow(string Op, string Backend, int Ranks, string Type, long Bytes, long Count, double TimeUs,
-    double AlgbwGBs, double BusbwGBs, long Wrong)
+    [property: JsonPropertyName("algbw_gb_per_s")] double AlgbwGBs, [property: JsonPropertyName("busbw_gb_per_s")] double BusbwGBs, long Wrong)
 {
     private static readonly JsonSerializerOptions Names = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
 
