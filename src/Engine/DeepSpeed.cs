@@ -126,6 +126,11 @@ public static class DeepSpeed
         client.Check(config);
         EngineLimits.ThrowIfAny(config);
         group ??= InitDistributed();
+        if (config.CommsLogger.Enabled)
+        {
+            group.Configure(config.CommsLogger, print);
+        }
+
         BatchPlan batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
         DataLoader<TBatch>? loader = trainingData is null ? null
             : Loader(trainingData, batch, group, config, shuffleSeed, sampler);

@@ -1,5 +1,6 @@
 using System.Globalization;
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Comm.Nccl;
 using TorchSharp;
 
 namespace DeepSpeedSharp.Engine;
@@ -46,19 +47,19 @@ internal static class DistributedInit
             : throw Error("DEEPSPEED_TIMEOUT", $"\"{text}\" is not a number of minutes", "use a number above 0, for example 10");
     }
 
-    /// <summary>Whether CUDA tensors go through NCCL.</summary>
+    /// <summary>Whether CUDA tensors should go through NCCL.</summary>
     /// <param name="backend">The caller's wish; null takes the device's own.</param>
     /// <param name="read">Gives the value of a variable, or null.</param>
-    public static bool UsesNccl(string? backend, Func<string, string?> read)
+    public static NcclWish UsesNccl(string? backend, Func<string, string?> read)
     {
         string? wish = string.IsNullOrEmpty(backend) ? read("DEEPSPEED_COMM_BACKEND") : backend;
         return wish?.ToLowerInvariant() switch
         {
-            null or "" => !string.Equals(read("DS_ACCELERATOR"), "cpu", StringComparison.OrdinalIgnoreCase) && torch.cuda.is_available(),
-            "nccl" => torch.cuda.is_available() ? true
+            null or "" => string.Equals(read("DS_ACCELERATOR"), "cpu", StringComparison.OrdinalIgnoreCase) ? NcclWish.No : NcclWish.WherePossible,
+            "nccl" => torch.cuda.is_available() ? NcclWish.Yes
                 : throw Error("dist_backend", "\"nccl\" moves CUDA tensors, and this process sees no GPU", "use \"host\", or see docs/troubleshooting.md"),
             // The names that DeepSpeed's users write for collectives on CPUs.
-            "host" or "gloo" or "ccl" => false,
+            "host" or "gloo" or "ccl" => NcclWish.No,
             _ => throw Error("dist_backend", $"\"{wish}\" is no backend of this engine", "use \"nccl\" for GPUs or \"host\" (also \"gloo\", \"ccl\") for CPUs; MPI only places ranks"),
         };
     }

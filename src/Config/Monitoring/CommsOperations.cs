@@ -7,8 +7,8 @@ internal static class CommsOperations
     private static readonly string[][] Forms =
     [
         ["all_reduce", "all_reduce_coalesced"],
-        ["reduce_scatter_tensor", "reduce_scatter"],
-        ["all_gather_into_tensor", "all_gather", "all_gather_coalesced"],
+        ["reduce_scatter_tensor", "reduce_scatter", "reduce_scatter_tensor_coalesced"],
+        ["all_gather_into_tensor", "all_gather", "all_gather_coalesced", "all_gather_into_tensor_coalesced"],
         ["all_to_all_single", "all_to_all"],
         ["broadcast"],
         ["reduce"],

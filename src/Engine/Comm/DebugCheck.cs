@@ -29,7 +29,7 @@ internal sealed class DebugCheck(PeerWatch watch, HostAlgorithms algorithms)
                 $"{(group.Count() == 1 ? "rank" : "ranks")} {string.Join(", ", group)}: {group.Key}")));
         }
 
-        string? misfit = call.Kind == CollectiveKind.AllToAll ? Misfit(call) : null;
+        string? misfit = call.Kind is CollectiveKind.AllToAll or CollectiveKind.Scatter or CollectiveKind.Gather ? Misfit(call) : null;
         if (misfit is not null)
         {
             throw new CollectiveMismatchException(misfit);
@@ -55,7 +55,7 @@ internal sealed class DebugCheck(PeerWatch watch, HostAlgorithms algorithms)
     // Each pair of ranks must agree on what goes from one to the other.
     private string? Misfit(Collective call)
     {
-        byte[][] all = algorithms.GatherBytes(Encoding.UTF8.GetBytes($"{Lengths(call.Inputs)};{Lengths(call.Outputs)}"), "comparison of splits (DEEPSPEED_COMM_DEBUG)");
+        byte[][] all = algorithms.GatherBytes(Encoding.UTF8.GetBytes($"{ForEach(call, call.Inputs, CollectiveKind.Gather)};{ForEach(call, call.Outputs, CollectiveKind.Scatter)}"), "comparison of splits (DEEPSPEED_COMM_DEBUG)");
         string[][][] lengths = [.. all.Select(bytes => Encoding.UTF8.GetString(bytes).Split(';').Select(list => list.Split('+')).ToArray())];
         for (int from = 0; from < lengths.Length; from++)
         {
@@ -71,6 +71,10 @@ internal sealed class DebugCheck(PeerWatch watch, HostAlgorithms algorithms)
 
         return null;
     }
+
+    // What goes to each rank, or comes from each; of a scatter and a gather one side is the root alone.
+    private string ForEach(Collective call, IReadOnlyList<Piece> pieces, CollectiveKind withRootOnly) => string.Join('+', Enumerable.Range(0, watch.Ranks.Count)
+        .Select(rank => call.Kind == withRootOnly ? rank == call.Root ? pieces[0].Length : 0 : pieces.Count == 0 ? 0 : pieces[rank].Length));
 
     private static string Lengths(IReadOnlyList<Piece> pieces) => string.Join('+', pieces.Select(piece => piece.Length));
 }

@@ -14,13 +14,18 @@ internal sealed class GroupFactory
     private readonly TimeSpan _timeout;
     private readonly LinkOptions _options;
     private readonly bool _usesNccl;
+    private readonly string? _whyNotNccl;
     private readonly Lock _lock = new();
     private readonly Dictionary<ProcessGroup, (string Name, int Children)> _groups = [];
     private ProcessGroup? _world;
 
-    private GroupFactory(WorkerEnvironment place, TcpStore? store, TimeSpan timeout, LinkOptions options, bool usesNccl)
+    private GroupFactory(WorkerEnvironment place, TcpStore? store, TimeSpan timeout, LinkOptions options, NcclWish wish)
     {
-        (_place, _store, _timeout, _options, _usesNccl) = (place, store, timeout, options, usesNccl);
+        (_place, _store, _timeout, _options) = (place, store, timeout, options);
+        if (store is not null)
+        {
+            (_usesNccl, _whyNotNccl) = NcclChoice.Agree(store, place, wish, timeout);
+        }
     }
 
     /// <summary>The last collectives of this process; null in a run of one process.</summary>
@@ -30,14 +35,14 @@ internal sealed class GroupFactory
     /// <param name="place">This process.</param>
     /// <param name="timeout">Longest wait, here and in each collective.</param>
     /// <param name="options">Settings of the links.</param>
-    /// <param name="usesNccl">Whether CUDA tensors go through NCCL.</param>
+    /// <param name="nccl">Whether CUDA tensors should go through NCCL.</param>
     /// <exception cref="PeerLostException">Some rank did not come.</exception>
-    public static async Task<ProcessGroup> CreateWorldAsync(WorkerEnvironment place, TimeSpan timeout, LinkOptions options, bool usesNccl = false)
+    public static async Task<ProcessGroup> CreateWorldAsync(WorkerEnvironment place, TimeSpan timeout, LinkOptions options, NcclWish nccl = NcclWish.No)
     {
         TcpStore? store = place.WorldSize == 1 ? null : await TcpStore.ConnectAsync(place, timeout).ConfigureAwait(false);
         try
         {
-            var factory = new GroupFactory(place, store, timeout, options, usesNccl);
+            var factory = new GroupFactory(place, store, timeout, options, nccl);
             return factory._world = await factory.CreateAsync("world", [.. Enumerable.Range(0, place.WorldSize)]).ConfigureAwait(false);
         }
         catch
@@ -80,10 +85,11 @@ internal sealed class GroupFactory
     {
         HostLinks links = ranks.Count == 1 || _store is null ? HostLinks.Alone(ranks[0])
             : await new Linking(_store, _place, name, ranks, _timeout, _options).ConnectAsync().ConfigureAwait(false);
-        var host = new HostCollectives(links, name, _store?.Recorder.Group(name, ranks), _options.Debug);
+        FlightGroup? flight = _store?.Recorder.Group(name, ranks);
+        var host = new HostCollectives(links, name, flight, _options.Debug);
         NcclCollectives? device = _usesNccl && _store is not null && ranks.Count > 1
-            ? new NcclCollectives(_store, name, host.Rank, ranks.Count, _timeout) : null;
-        var group = new ProcessGroup(_place, host, this, ranks, device);
+            ? new NcclCollectives(_store, name, host.Rank, ranks.Count, _timeout, flight) : null;
+        var group = new ProcessGroup(_place, host, this, ranks, device) { WhyNotNccl = _whyNotNccl };
         lock (_lock)
         {
             _groups[group] = (name, 0);

@@ -93,13 +93,15 @@ public sealed partial class ProcessGroup
     private Work Send(Tensor tensor, int peer, int tag, string name, bool now)
     {
         CheckMessage(tensor, peer, tag, name);
-        return BackendOf(tensor.device).Send(Piece.Of(tensor), peer, tag, name, now);
+        return Logged("send", name, tensor.numel() * tensor.element_size(), tensor.device,
+            () => BackendOf(tensor.device).Send(Piece.Of(tensor), peer, tag, name, now));
     }
 
     private Work Receive(Tensor tensor, int peer, int tag, string name, bool now)
     {
         CheckMessage(tensor, peer, tag, name);
-        return BackendOf(tensor.device).Receive(Piece.Of(tensor), peer, tag, name, now);
+        return Logged("recv", name, tensor.numel() * tensor.element_size(), tensor.device,
+            () => BackendOf(tensor.device).Receive(Piece.Of(tensor), peer, tag, name, now));
     }
 
     private void CheckMessage(Tensor tensor, int peer, int tag, string name)

@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Comm.Nccl;
 using DeepSpeedSharp.Engine.Comm.Recording;
 
 namespace DeepSpeedSharp.Engine.Comm;
@@ -16,11 +17,11 @@ namespace DeepSpeedSharp.Engine.Comm;
 public sealed partial class ProcessGroup : IDisposable
 {
     private readonly HostCollectives _host;
-    private readonly ICollectives? _device;
+    private readonly NcclCollectives? _device;
     private readonly GroupFactory? _factory;
 
     internal ProcessGroup(WorkerEnvironment environment, HostCollectives host, GroupFactory? factory = null,
-        IReadOnlyList<int>? ranks = null, ICollectives? device = null)
+        IReadOnlyList<int>? ranks = null, NcclCollectives? device = null)
     {
         (Environment, _host, _factory, _device) = (environment, host, factory, device);
         Ranks = ranks ?? [.. Enumerable.Range(0, environment.WorldSize)];
@@ -40,10 +41,14 @@ public sealed partial class ProcessGroup : IDisposable
     public IReadOnlyList<int> Ranks { get; }
 
     /// <summary>What moves the group's tensors: <c>host</c> or <c>nccl</c>.</summary>
-    public string Backend => (_device ?? _host).Backend;
+    public string Backend => _device?.Backend ?? _host.Backend;
 
     /// <summary>What was decided about transports, in words, for a start-up report.</summary>
-    public string Description => _host.Description + (_device is null ? "" : $"; CUDA tensors by {_device.Backend}");
+    public string Description => _host.Description + (_device is not null ? $"; CUDA tensors by {NcclEnvironment.Description()}"
+        : WhyNotNccl is null ? "" : $"; CUDA tensors through host memory, not NCCL: {WhyNotNccl}");
+
+    /// <summary>Why CUDA tensors do not go through NCCL although this rank could; null when there is no reason to tell.</summary>
+    internal string? WhyNotNccl { get; init; }
 
     /// <summary>The last collectives of this process, in all its groups; null in a run of one process.</summary>
     public FlightRecorder? FlightRecorder => _factory?.Recorder;
@@ -95,7 +100,13 @@ public sealed partial class ProcessGroup : IDisposable
             throw new InvalidOperationException("this group was made from links of its own and cannot link others; make groups from the one of DeepSpeed.InitDistributed");
         }
 
-        return _factory.NewGroup(this, ranks);
+        ProcessGroup? group = _factory.NewGroup(this, ranks);
+        if (group is not null)
+        {
+            group._logger = _logger;
+        }
+
+        return group;
     }
 
     /// <summary>Runs several collectives as one: no other comes between them, on any rank.</summary>
@@ -150,7 +161,7 @@ public sealed partial class ProcessGroup : IDisposable
             _host.CheckNow(calls);
         }
 
-        return backend.Start(calls, now);
+        return _logger is null ? backend.Start(calls, now) : Logged(calls, () => backend.Start(calls, now));
     }
 
     private ICollectives BackendOf(TorchSharp.torch.Device? device) =>

@@ -22,7 +22,8 @@ internal static class ClosedForm
             values[i] = Value(op, rank, start + i, salt);
         }
 
-        return tensor(values).to(type);
+        using Tensor wide = tensor(values);
+        return type == ScalarType.Float64 ? wide.alias() : wide.to(type);
     }
 
     /// <summary>What the ranks' values become.</summary>

@@ -3,6 +3,7 @@ using System.Text.Json;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Comm.Recording;
 using DeepSpeedSharp.Engine.Comm.Store;
+using DeepSpeedSharp.Engine.Comm.Transport;
 using TorchSharp;
 
 namespace DeepSpeedSharp.Engine.Tests.Comm;
@@ -62,6 +63,26 @@ public sealed class LostRankTests
         Assert.All(lost, error => Assert.Contains("for 3 s in AllReduce of gradient bucket 7 (1024 bytes), number 2 of group world",
             error.Message, StringComparison.Ordinal));
         Stores.Close(stores);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task AllReduce_OneRankHangsInComputation_AllOthersNameIt(bool sharesMemory)
+    {
+        int port = Stores.FreePort();
+        ProcessGroup[] groups = await Task.WhenAll(Enumerable.Range(0, 4).Select(rank => Task.Run(() => GroupFactory.CreateWorldAsync(
+            Stores.Place(rank, 4, port), TimeSpan.FromSeconds(5), new LinkOptions { SharesMemory = sharesMemory, Streams = 1 }))));
+
+        PeerLostException[] lost = await Task.WhenAll(new[] { 0, 1, 3 }.Select(rank => Task.Factory.StartNew(() =>
+        {
+            using torch.Tensor values = torch.ones(1000);
+            return Assert.Throws<PeerLostException>(() => groups[rank].AllReduce(values, name: "gradient bucket 7"));
+        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
+
+        Assert.All(lost, error => Assert.Equal(2, error.Rank));
+        Assert.All(lost, error => Assert.Contains("not entered a collective that others wait for", error.Message, StringComparison.Ordinal));
+        Array.ForEach(groups, group => group.Dispose());
     }
 
     [Fact]

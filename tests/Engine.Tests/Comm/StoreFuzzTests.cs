@@ -1,7 +1,11 @@
 using System.Buffers.Binary;
 using System.Net.Sockets;
 using System.Security.Cryptography;
+using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Comm.Store;
+using DeepSpeedSharp.Engine.Comm.Transport;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Tests.Comm;
 
@@ -134,6 +138,67 @@ public sealed class StoreFuzzTests
         Assert.True(sums.Max() >= 150);
         Assert.True(grown < LargestGrowth, $"{grown} bytes more than before");
         Stores.Close(stores);
+    }
+
+    [Fact]
+    public async Task Collectives_StoreUnderAttack_SumsAreRight()
+    {
+        int port = Stores.FreePort();
+        var options = new LinkOptions { SharesMemory = false, Streams = 2 };
+        Task<ProcessGroup>[] joining = [.. Enumerable.Range(0, 3).Select(rank => Task.Run(
+            () => GroupFactory.CreateWorldAsync(Stores.Place(rank, 3, port), Stores.Long, options)))];
+        using var stop = new CancellationTokenSource();
+        Task attack = Task.Run(() => AttackAsync(port, stop), TestContext.Current.CancellationToken); // before they are linked, and while they train
+        ProcessGroup[] groups = await Task.WhenAll(joining);
+
+        int[] rounds = await Task.WhenAll(groups.Select((group, rank) => Task.Factory.StartNew(() =>
+        {
+            int round = 0;
+            bool goesOn = true;
+            for (; goesOn; round++)
+            {
+                using var scope = NewDisposeScope();
+                Tensor values = full(1000, rank + round + 1f);
+                group.AllReduce(values);
+                Assert.Equal(1000f * (6 + 3 * round), values.sum().ToSingle());
+                Tensor more = tensor(stop.IsCancellationRequested ? 0f : 1f);
+                group.AllReduce(more, ReduceOp.Min);
+                goesOn = more.ToSingle() > 0;
+            }
+
+            return round;
+        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
+        await attack;
+
+        Assert.Equal(rounds[0], rounds[1]);
+        Assert.True(rounds[0] > 10);
+        foreach (ProcessGroup group in groups.Reverse())
+        {
+            group.Dispose();
+        }
+    }
+
+    [Fact]
+    public async Task Connect_LinksUnderAttackByStrangers_RanksAreLinked()
+    {
+        using Socket listener = MasterEndpoint.Listen(System.Net.IPAddress.Loopback, 0);
+        int port = ((System.Net.IPEndPoint)listener.LocalEndPoint!).Port;
+        byte[] key = RandomNumberGenerator.GetBytes(32);
+        using var stop = new CancellationTokenSource();
+        using var limit = new CancellationTokenSource(Stores.Long);
+        using var lower = new TcpConnections(0, "world", key, 2);
+        using var higher = new TcpConnections(1, "world", key, 2);
+        using var wrong = new TcpConnections(1, "world", RandomNumberGenerator.GetBytes(32), 2);
+
+        Task accepting = lower.ConnectAsync(listener, [1], _ => listener.LocalEndPoint!, limit.Token);
+        await AttackAsync(port, stop);
+        using Socket unused = MasterEndpoint.Listen(System.Net.IPAddress.Loopback, 0);
+        await wrong.ConnectAsync(unused, [0], _ => listener.LocalEndPoint!, limit.Token); // it sends its greeting, and is not taken
+        Assert.False(accepting.IsCompleted);
+        await higher.ConnectAsync(unused, [0], _ => listener.LocalEndPoint!, limit.Token);
+        await accepting;
+
+        Assert.Empty(lower.Missing);
     }
 
     [Fact]

@@ -19,7 +19,7 @@ internal static class Bandwidth
     {
         double plain = milliseconds > 0 ? bytes / milliseconds * 8 / 1e6 : 0;
         double n = worldSize;
-        return operation switch
+        return operation.Replace("_coalesced", "", StringComparison.Ordinal) switch
         {
             "all_to_all_single" or "all_to_all" => (plain, plain * ((n - 1) / n)),
             "all_gather" or "all_gather_into_tensor" or "reduce_scatter" or "reduce_scatter_tensor" => (plain * n, plain * n * ((n - 1) / n)),

@@ -15,6 +15,21 @@ internal sealed class CommsLogger(CommsLoggerConfig config, int rank, Action<str
     private readonly Lock _lock = new();
     private readonly Dictionary<(string Operation, long Bytes), CommsRecord> _records = [];
 
+    /// <summary>DeepSpeed's name of a collective.</summary>
+    public static string NameOf(CollectiveKind kind) => kind switch
+    {
+        CollectiveKind.AllReduce => "all_reduce",
+        CollectiveKind.Reduce => "reduce",
+        CollectiveKind.ReduceScatter => "reduce_scatter_tensor",
+        CollectiveKind.AllGather => "all_gather_into_tensor",
+        CollectiveKind.Broadcast => "broadcast",
+        CollectiveKind.Scatter => "scatter",
+        CollectiveKind.Gather => "gather",
+        CollectiveKind.AllToAll => "all_to_all_single",
+        CollectiveKind.Barrier => "barrier",
+        _ => throw new ArgumentOutOfRangeException(nameof(kind)),
+    };
+
     /// <summary>Whether an operation is logged.</summary>
     /// <param name="operation">DeepSpeed's name.</param>
     public bool Logs(string operation) => config.Logs(operation);

@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Engine.Comm.Recording;
 using DeepSpeedSharp.Engine.Comm.Store;
 using DeepSpeedSharp.Engine.Native;
 using TorchSharp;
@@ -14,9 +15,12 @@ internal sealed class NcclCollectives : ICollectives
     private readonly int _rank;
     private readonly int _worldSize;
     private readonly TimeSpan _timeout;
+    private readonly FlightGroup? _flight;
+    private readonly Lock _joining = new();
     private readonly Lock _starting = new();
     private NcclWatch? _watch;
     private int _device = -1;
+    private bool _isDisposed;
     private volatile PeerLostException? _failure;
 
     /// <param name="store">Through which the ranks find each other.</param>
@@ -24,12 +28,13 @@ internal sealed class NcclCollectives : ICollectives
     /// <param name="rank">Index of this rank in the group.</param>
     /// <param name="worldSize">Number of ranks of the group.</param>
     /// <param name="timeout">How long a collective may take.</param>
+    /// <param name="flight">Notes what was called.</param>
     /// <exception cref="NativeBackendException">There is no NCCL here.</exception>
-    public NcclCollectives(TcpStore store, string group, int rank, int worldSize, TimeSpan timeout)
+    public NcclCollectives(TcpStore store, string group, int rank, int worldSize, TimeSpan timeout, FlightGroup? flight = null)
     {
-        (_store, _group, _rank, _worldSize, _timeout) = (store, group, rank, worldSize, timeout);
-        NcclEnvironment.ApplyPlatform();
+        (_store, _group, _rank, _worldSize, _timeout, _flight) = (store, group, rank, worldSize, timeout, flight);
         _ = NcclLibrary.Loaded;
+        _ = AbortWhenLostAsync();
     }
 
     public string Backend => "nccl";
@@ -42,25 +47,57 @@ internal sealed class NcclCollectives : ICollectives
         }
 
         Tensor[] tensors = [.. calls.SelectMany(call => call.Inputs.Concat(call.Outputs)).Select(piece => piece.Tensor).Distinct()];
-        return Run(calls.Count == 1 ? calls[0].ToString() : $"{calls.Count} collectives from {calls[0]}", tensors, now,
+        long[] tokens = _flight is null ? [] : [.. calls.Select(call => _flight.RecordStart(Enum.GetName(call.Kind)!, call.Name, call.Bytes, call.Type))];
+        return Run(calls.Count == 1 ? calls[0].ToString() : $"{calls.Count} collectives from {calls[0]}", tensors, now, tokens,
             (nccl, communicator, stream) => NcclCalls.Start(nccl, communicator, stream, calls, _rank));
     }
 
-    public Work Send(Piece piece, int peer, int tag, string name, bool now) => Run($"Send of {name} to rank {peer}", [piece.Tensor], now,
-        NcclCalls.Send(piece, peer, tag, name));
+    public Work Send(Piece piece, int peer, int tag, string name, bool now)
+    {
+        Func<NcclLibrary, nint, nint, int> start = NcclCalls.Send(piece, peer, tag, name);
+        return Run($"Send of {name} to rank {peer}", [piece.Tensor], now, Note("Send", piece, peer, name), start);
+    }
 
-    public Work Receive(Piece piece, int peer, int tag, string name, bool now) => Run($"Receive of {name} from rank {peer}", [piece.Tensor],
-        now, NcclCalls.Receive(piece, peer, tag, name));
+    public Work Receive(Piece piece, int peer, int tag, string name, bool now)
+    {
+        Func<NcclLibrary, nint, nint, int> start = NcclCalls.Receive(piece, peer, tag, name);
+        return Run($"Receive of {name} from rank {peer}", [piece.Tensor], now, Note("Receive", piece, peer, name), start);
+    }
 
     public void Abort(PeerLostException reason)
     {
         _failure ??= reason;
-        _watch?.Fail(reason);
+        lock (_starting)
+        {
+            if (!_isDisposed)
+            {
+                _watch?.Fail(reason);
+            }
+        }
     }
 
-    public void Dispose() => _watch?.Dispose();
+    public void Dispose()
+    {
+        lock (_starting)
+        {
+            if (_isDisposed)
+            {
+                return;
+            }
 
-    private Work Run(string operation, ReadOnlySpan<Tensor> tensors, bool now, Func<NcclLibrary, nint, nint, int> start)
+            _isDisposed = true;
+        }
+
+        _watch?.Dispose();
+    }
+
+    // Between GPUs of one host, NCCL itself does not notice that a process has died.
+    private async Task AbortWhenLostAsync() => Abort(await _store.Lost.ConfigureAwait(false));
+
+    private long[] Note(string operation, Piece piece, int peer, string name) => _flight is null ? []
+        : [_flight.RecordPeer(operation, name, piece.Length * piece.Tensor.element_size(), piece.Tensor.dtype, peer)];
+
+    private Work Run(string operation, ReadOnlySpan<Tensor> tensors, bool now, long[] tokens, Func<NcclLibrary, nint, nint, int> start)
     {
         if (tensors.Length == 0)
         {
@@ -69,7 +106,7 @@ internal sealed class NcclCollectives : ICollectives
 
         try
         {
-            return WatchFor(tensors[0].device, operation).Start(operation, tensors, start);
+            return WatchFor(tensors[0].device, operation).Start(operation, tensors, start, _flight is null ? null : () => Array.ForEach(tokens, _flight.RecordEnd));
         }
         catch (PeerLostException e) when (!now)
         {
@@ -80,14 +117,32 @@ internal sealed class NcclCollectives : ICollectives
     private NcclWatch WatchFor(torch.Device place, string operation)
     {
         int device = Math.Max(0, place.index);
-        lock (_starting)
+        // Not under the lock that an abort needs: joining waits for the other ranks.
+        lock (_joining)
         {
             if (_watch is null)
             {
-                _watch = Join(device);
-                _device = device;
+                NcclWatch joined = Join(device);
+                lock (_starting)
+                {
+                    (_watch, _device) = (joined, device);
+                    if (_failure is { } lost)
+                    {
+                        joined.Fail(lost);
+                    }
+                }
             }
-            else if (device != _device)
+        }
+
+        lock (_starting)
+        {
+            ObjectDisposedException.ThrowIf(_isDisposed, typeof(ProcessGroup));
+            if (_failure is { } failure)
+            {
+                throw failure;
+            }
+
+            if (device != _device)
             {
                 throw new ArgumentException($"{operation}: the tensor is on cuda:{device}, and group {_group} works on cuda:{_device}; a "
                     + "process has one GPU");

@@ -130,6 +130,9 @@ internal sealed unsafe class NcclCommunicator : IDisposable
             throw new PeerLostException(failure.Rank, failure.Message, failure)
             {
                 Ranks = failure.Ranks,
+                Host = failure.Host,
+                LastCollective = failure.LastCollective,
+                Step = failure.Step,
             };
         }
     }

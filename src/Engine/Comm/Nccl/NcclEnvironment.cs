@@ -15,6 +15,10 @@ internal static partial class NcclEnvironment
     /// <summary>The same as the end of a message.</summary>
     public static string Sentence() => Variables() is { Count: > 0 } set ? $" Set here: {string.Join(' ', set)}." : "";
 
+    /// <summary>NCCL's version, where it is from, and its settings, for a start-up report.</summary>
+    public static string Description() => $"NCCL {NcclLibrary.Loaded.Version} ({NcclLibrary.Loaded.Place})"
+        + (Variables() is { Count: > 0 } set ? $" with {string.Join(' ', set)}" : "");
+
     /// <summary>Sets what the platform asks of NCCL (AzureML: which interfaces not to use). Before NCCL is first used.</summary>
     public static void ApplyPlatform()
     {

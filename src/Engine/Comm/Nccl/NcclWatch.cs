@@ -37,9 +37,10 @@ internal sealed class NcclWatch : IDisposable
     /// <param name="operation">Its name, for messages.</param>
     /// <param name="tensors">What it reads and writes; kept alive until it has ended.</param>
     /// <param name="start">As for <see cref="NcclCommunicator.Run"/>.</param>
+    /// <param name="ended">Called when it has ended well.</param>
     /// <returns>Its handle; waiting orders the current stream behind it.</returns>
     /// <exception cref="PeerLostException">A rank is lost.</exception>
-    public Work Start(string operation, ReadOnlySpan<Tensor> tensors, Func<NcclLibrary, nint, nint, int> start)
+    public Work Start(string operation, ReadOnlySpan<Tensor> tensors, Func<NcclLibrary, nint, nint, int> start, Action? ended = null)
     {
         lock (_order)
         {
@@ -62,7 +63,7 @@ internal sealed class NcclWatch : IDisposable
             }
 
             collective.Done.Record(stream);
-            collective.Begin(operation, tensors);
+            collective.Begin(operation, tensors, ended);
             _running.Enqueue(collective);
             if (_running.Count == 1)
             {
@@ -190,6 +191,7 @@ internal sealed class NcclWatch : IDisposable
                 _spare.Push(oldest);
             }
 
+            turn.Ended?.Invoke();
             turn.Completion.TrySetResult();
         }
     }

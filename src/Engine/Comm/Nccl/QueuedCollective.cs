@@ -7,9 +7,12 @@ namespace DeepSpeedSharp.Engine.Comm.Nccl;
 internal sealed class QueuedCollective : IDisposable
 {
     /// <summary>One use of the place.</summary>
-    public sealed class Turn(QueuedCollective collective)
+    public sealed class Turn(QueuedCollective collective, Action? ended)
     {
         public QueuedCollective Place => collective;
+
+        /// <summary>To be called when it has ended well.</summary>
+        public Action? Ended => ended;
 
         public TaskCompletionSource Completion { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -21,7 +24,7 @@ internal sealed class QueuedCollective : IDisposable
 
     public QueuedCollective()
     {
-        (Ready, Done, Current) = (new CudaEvent(), new CudaEvent(), new Turn(this));
+        (Ready, Done, Current) = (new CudaEvent(), new CudaEvent(), new Turn(this, null));
     }
 
     /// <summary>What was queued before the collective is done.</summary>
@@ -36,9 +39,10 @@ internal sealed class QueuedCollective : IDisposable
 
     /// <param name="operation">Its name, for messages.</param>
     /// <param name="tensors">What it reads and writes.</param>
-    public void Begin(string operation, ReadOnlySpan<Tensor> tensors)
+    /// <param name="ended">To be called when it has ended well.</param>
+    public void Begin(string operation, ReadOnlySpan<Tensor> tensors, Action? ended)
     {
-        (Current, Operation, _startedAt) = (new Turn(this), operation, 0);
+        (Current, Operation, _startedAt) = (new Turn(this, ended), operation, 0);
         _held = new Tensor[tensors.Length];
         for (int i = 0; i < tensors.Length; i++)
         {

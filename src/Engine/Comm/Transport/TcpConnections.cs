@@ -16,6 +16,10 @@ namespace DeepSpeedSharp.Engine.Comm.Transport;
 internal sealed class TcpConnections(int me, string group, ReadOnlyMemory<byte> key, int streams) : IDisposable
 {
     private const int HelloBytes = 44;
+
+    // Connections that have not proved who they are; others wait for their turn in the kernel.
+    private const int LargestCrowd = 256;
+
     private const uint Magic = 0x4453_5331; // "DSS1"
     private static readonly TimeSpan HelloTimeout = TimeSpan.FromSeconds(5);
 
@@ -132,9 +136,22 @@ internal sealed class TcpConnections(int me, string group, ReadOnlyMemory<byte> 
         {
             while (expected > 0)
             {
-                Socket socket = await listener.AcceptAsync(ended.Token).ConfigureAwait(false);
                 greetings.RemoveAll(greeting => greeting.IsCompleted);
-                greetings.Add(GreetAsync(socket));
+                if (greetings.Count >= LargestCrowd)
+                {
+                    await Task.WhenAny(greetings).ConfigureAwait(false);
+                    continue;
+                }
+
+                try
+                {
+                    greetings.Add(GreetAsync(await listener.AcceptAsync(ended.Token).ConfigureAwait(false)));
+                }
+                catch (SocketException)
+                {
+                    // It was reset before its turn came, or this process has no descriptor left for the moment.
+                    await Task.Delay(MasterEndpoint.RetryPause, ended.Token).ConfigureAwait(false);
+                }
             }
         }
 
