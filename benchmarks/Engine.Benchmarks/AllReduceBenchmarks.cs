@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using BenchmarkDotNet.Attributes;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Comm;
+using DeepSpeedSharp.Engine.Comm.Transport;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Benchmarks;
@@ -25,7 +26,7 @@ public class AllReduceBenchmarks : IDisposable
         Task<ProcessGroup>[] joining = [.. Enumerable.Range(0, 2).Select(rank => Task.Run(async () =>
         {
             var place = new WorkerEnvironment { Rank = rank, LocalRank = rank, WorldSize = 2, MasterPort = port };
-            return new ProcessGroup(place, await Rendezvous.JoinAsync(place, TimeSpan.FromMinutes(1)));
+            return await GroupFactory.CreateWorldAsync(place, TimeSpan.FromMinutes(1), new LinkOptions { SharesMemory = false });
         }))];
         _groups = Task.WhenAll(joining).GetAwaiter().GetResult();
         _tensors = [.. _groups.Select(_ => ones(Bytes / sizeof(float)))];
@@ -63,7 +64,7 @@ public class AllReduceBenchmarks : IDisposable
         }
     }
 
-    [Benchmark(Description = "ring all-reduce")]
+    [Benchmark(Description = "all-reduce")]
     public void AllReduce() =>
         Task.WhenAll(_groups.Select((group, rank) => group.AllReduceAsync(_tensors[rank]).Completion)).GetAwaiter().GetResult();
 

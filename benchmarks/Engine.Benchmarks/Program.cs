@@ -22,6 +22,12 @@ if (args is ["engine-step", .. string[] count])
     return;
 }
 
+if (args is ["all-reduce", .. string[] limit])
+{
+    AllReduceRank.Run(limit.Length > 0 && double.TryParse(limit[0], out double seconds) ? seconds : 2);
+    return;
+}
+
 // In this process: libtorch is loaded once.
 IConfig config = DefaultConfig.Instance
     .AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance))

@@ -142,7 +142,6 @@ public static class EngineLimits
         NotYet(errors, checkpointing.SynchronizeCheckpointBoundary, "activation_checkpointing.synchronize_checkpoint_boundary",
             "use false");
         NotYet(errors, checkpointing.Profile, "activation_checkpointing.profile", "use false");
-        NotYet(errors, config.CommsLogger.Enabled, "comms_logger.enabled", "use false", "logging of collectives");
         NotYet(errors, config.Checkpoint.LoadUniversal, "checkpoint.load_universal", "use false");
         NotYet(errors, config.Checkpoint.UseNodeLocalStorage, "checkpoint.use_node_local_storage",
             "use false, and a folder that all nodes share");

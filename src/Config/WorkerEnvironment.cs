@@ -66,11 +66,20 @@ public sealed record WorkerEnvironment
 
     /// <summary>Reads the environment of this process.</summary>
     /// <param name="read">Gives the value of a variable, or null; usually <see cref="Environment.GetEnvironmentVariable(string)"/>.</param>
+    /// <param name="discover">Whether what is missing is taken from what MPI or Slurm have set (<see cref="EnvironmentDiscovery"/>).</param>
     /// <returns>World size 1 when no variable of a distributed run is set.</returns>
     /// <exception cref="ConfigException">Some variables are set and others missing, or a value makes no sense.</exception>
-    public static WorkerEnvironment Read(Func<string, string?> read)
+    public static WorkerEnvironment Read(Func<string, string?> read, bool discover = true)
     {
         var errors = new ConfigErrors();
+        string? started = null; // which start the ranks' starter says this is
+        if (discover && EnvironmentDiscovery.Variables(read) is { Count: > 0 } found)
+        {
+            Func<string, string?> set = read;
+            started = EnvironmentDiscovery.RunId(set);
+            read = name => found.GetValueOrDefault(name) ?? set(name);
+        }
+
         string[] needed = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"];
         string[] missing = [.. needed.Where(name => string.IsNullOrEmpty(read(name)))];
         if (missing.Length == needed.Length)
@@ -97,7 +106,8 @@ public sealed record WorkerEnvironment
             Nodes = Number("NNODES", 1) ?? 1,
             MasterAddress = read("MASTER_ADDR") ?? "",
             MasterPort = Number("MASTER_PORT", 1) ?? 29500,
-            RunId = read("DSJ_JOB_UID") is { Length: > 0 } job ? $"{job}/{read("DSJ_ATTEMPT")}" : "",
+            RunId = read("DSJ_JOB_UID") is { Length: > 0 } job ? $"{job}/{read("DSJ_ATTEMPT")}"
+                : started ?? "",
         };
         if (environment.Rank >= worldSize)
         {

@@ -1,7 +1,7 @@
-using System.Globalization;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Config.Schedules;
 using DeepSpeedSharp.Engine.Comm;
+using DeepSpeedSharp.Engine.Comm.Transport;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Native;
 using DeepSpeedSharp.Engine.Observability;
@@ -17,27 +17,72 @@ public static class DeepSpeed
     /// <summary>How long ranks wait for each other when DEEPSPEED_TIMEOUT (minutes) is not set: 10 minutes.</summary>
     public static TimeSpan DefaultTimeout { get; } = TimeSpan.FromMinutes(10);
 
-    /// <summary>Finds the other ranks. Every rank must call this; it returns when all have.</summary>
+    private static readonly Lock Joining = new();
+    private static readonly Dictionary<WorkerEnvironment, ProcessGroup> Joined = [];
+
+    /// <summary>Finds the other ranks. Every rank must call this; it returns when all have. Called again in the same process it
+    /// returns the same ranks.</summary>
     /// <param name="environment">This process's place; null reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
     /// MASTER_PORT. When none of them is set, this is a run of one process.</param>
     /// <param name="timeout">How long to wait for the others, here and in each collective; null reads
     /// DEEPSPEED_TIMEOUT.</param>
-    /// <returns>The ranks; the caller disposes it at the end.</returns>
-    /// <exception cref="ConfigException">The environment is half set.</exception>
+    /// <param name="distBackend">What moves CUDA tensors: <c>nccl</c>, or <c>host</c> (also <c>gloo</c>, <c>ccl</c>) for copies
+    /// through host memory. Null reads DEEPSPEED_COMM_BACKEND and then takes nccl where there is a GPU and DS_ACCELERATOR is not
+    /// cpu. CPU tensors go through shared memory and TCP in either case.</param>
+    /// <param name="autoMpiDiscovery">Whether what the environment lacks is taken from what MPI, Slurm, AzureML or SageMaker set.</param>
+    /// <param name="distributedPort">MASTER_PORT where the environment has none.</param>
+    /// <param name="verbose">Whether rank 0 prints how the ranks are linked.</param>
+    /// <param name="initMethod">Where rank 0 is: <c>env://</c> (the environment says it; the default) or <c>tcp://host:port</c>.</param>
+    /// <param name="distInitRequired">False: the ranks must have been joined before.</param>
+    /// <param name="rank">RANK, instead of the environment's; with <paramref name="worldSize"/>.</param>
+    /// <param name="worldSize">WORLD_SIZE, instead of the environment's.</param>
+    /// <returns>The ranks; the caller disposes it at the end, once.</returns>
+    /// <exception cref="ConfigException">The environment is half set, or an argument makes no sense.</exception>
     /// <exception cref="PeerLostException">Some rank did not come.</exception>
-    public static ProcessGroup InitDistributed(WorkerEnvironment? environment = null, TimeSpan? timeout = null)
+    public static ProcessGroup InitDistributed(WorkerEnvironment? environment = null, TimeSpan? timeout = null,
+        string? distBackend = null, bool autoMpiDiscovery = true, int distributedPort = 29500, bool verbose = true,
+        string? initMethod = null, bool? distInitRequired = null, int rank = -1, int worldSize = -1)
     {
-        WorkerEnvironment place = environment ?? WorkerEnvironment.Read(System.Environment.GetEnvironmentVariable);
+        Func<string, string?> read = System.Environment.GetEnvironmentVariable;
+        WorkerEnvironment place = environment ?? DistributedInit.Place(read, autoMpiDiscovery, distributedPort, initMethod, rank, worldSize);
         if (place.Rank is null)
         {
             throw new ConfigException("the environment of this process", [new ConfigError("RANK",
                 $"it is not set, and this node has {place.LocalWorldSize} slots", "start one process per slot")]);
         }
 
+        lock (Joining)
+        {
+            if (Joined.TryGetValue(place, out ProcessGroup? joined) && !joined.IsDisposed)
+            {
+                return joined;
+            }
+        }
+
+        if (distInitRequired == false)
+        {
+            throw new InvalidOperationException("distInitRequired is false, but no ranks have been joined in this process; call "
+                + "DeepSpeed.InitDistributed() first, or leave distInitRequired out");
+        }
+
         TorchRuntime.Load();
-        ITransport? transport = place.WorldSize == 1
-            ? null : Rendezvous.JoinAsync(place, timeout ?? TimeoutFromEnvironment()).GetAwaiter().GetResult();
-        return new ProcessGroup(place, transport);
+        ProcessGroup group = GroupFactory.CreateWorldAsync(place, timeout ?? DistributedInit.Timeout(read, DefaultTimeout),
+            LinkOptions.Read(read), DistributedInit.UsesNccl(distBackend, read)).GetAwaiter().GetResult();
+        // A process alone has nobody to be joined with, and may be several such processes in one, as tests are.
+        if (place.WorldSize > 1)
+        {
+            lock (Joining)
+            {
+                Joined[place] = group;
+            }
+
+            if (verbose && group.Rank == 0)
+            {
+                Console.WriteLine($"[deepspeed] {group.Description}");
+            }
+        }
+
+        return group;
     }
 
     /// <summary>Makes an engine for a model, with the optimizer, data loader and schedule of the config.</summary>
@@ -81,6 +126,11 @@ public static class DeepSpeed
         client.Check(config);
         EngineLimits.ThrowIfAny(config);
         group ??= InitDistributed();
+        if (config.CommsLogger.Enabled)
+        {
+            group.Configure(config.CommsLogger, print);
+        }
+
         BatchPlan batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
         DataLoader<TBatch>? loader = trainingData is null ? null
             : Loader(trainingData, batch, group, config, shuffleSeed, sampler);
@@ -123,21 +173,4 @@ public static class DeepSpeed
         cuda.is_available() && group.Environment.LocalRank < cuda.device_count()
             ? new Device(DeviceType.CUDA, group.Environment.LocalRank!.Value)
             : CPU;
-
-    private static TimeSpan TimeoutFromEnvironment()
-    {
-        string? text = System.Environment.GetEnvironmentVariable("DEEPSPEED_TIMEOUT");
-        if (string.IsNullOrEmpty(text))
-        {
-            return DefaultTimeout;
-        }
-
-        if (double.TryParse(text, CultureInfo.InvariantCulture, out double minutes) && minutes is > 0 and < 100_000)
-        {
-            return TimeSpan.FromMinutes(minutes);
-        }
-
-        throw new ConfigException("the environment of this process", [new ConfigError("DEEPSPEED_TIMEOUT",
-            $"\"{text}\" is not a number of minutes", "use a number above 0, for example 10")]);
-    }
 }

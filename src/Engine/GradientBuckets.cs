@@ -16,6 +16,9 @@ internal sealed class GradientBuckets : IDisposable
 {
     private sealed record Bucket(Tensor Range, long Offset, IReadOnlyList<int> Slots, EmbeddingRows? Rows);
 
+    // A sum under way; the copy is in another type, and goes back into the bucket.
+    private readonly record struct Sum(Bucket Bucket, Work Work, Tensor? Copy);
+
     private readonly FlatParameters _parameters;
     private readonly ProcessGroup _group;
     private readonly AveragingPlan _averaging;
@@ -24,7 +27,7 @@ internal sealed class GradientBuckets : IDisposable
     private readonly int[] _bucketOf;
     private readonly int[] _missing;
     private readonly bool[] _seen; // parameters whose gradient this backward has produced
-    private readonly List<Task> _running = [];
+    private readonly List<Sum> _running = [];
     private readonly bool _overlap;
     private bool _hasHooks;
     private bool _reducing;
@@ -90,9 +93,9 @@ internal sealed class GradientBuckets : IDisposable
         {
             // Also after an error: the other ranks wait for these sums, and sums under way write to the gradients.
             StartThrough(_group.WorldSize > 1 ? _buckets.Count : 0);
-            foreach (Task task in _running)
+            foreach (Sum sum in _running)
             {
-                task.GetAwaiter().GetResult();
+                Complete(sum);
             }
 
             if (_hookError is { } error)
@@ -102,6 +105,7 @@ internal sealed class GradientBuckets : IDisposable
         }
         finally
         {
+            _running.ForEach(sum => sum.Copy?.Dispose());
             _running.Clear();
             _hookError = null;
         }
@@ -212,7 +216,7 @@ internal sealed class GradientBuckets : IDisposable
         }
     }
 
-    private Task Start(Bucket bucket, string name)
+    private Sum Start(Bucket bucket, string name)
     {
         if (_averaging.Before != 1)
         {
@@ -221,22 +225,23 @@ internal sealed class GradientBuckets : IDisposable
 
         if (bucket.Rows is { } rows)
         {
-            return rows.SumAsync(_group, _travelling);
+            return new Sum(bucket, new Work(rows.SumAsync(_group, _travelling)), null);
         }
 
-        return bucket.Range.dtype == _travelling ? SumAsync(bucket, bucket.Range, name) : InOtherTypeAsync(bucket, name);
+        Tensor? copy = bucket.Range.dtype == _travelling ? null : bucket.Range.to(_travelling).DetachFromDisposeScope();
+        Tensor values = copy ?? bucket.Range;
+        return new Sum(bucket, Owners is null ? _group.AllReduceAsync(values, name)
+            : _group.ReduceScatterAsync(values, Owners.Cut(new ElementRange(bucket.Offset, values.numel())), name), copy);
     }
 
-    private Task SumAsync(Bucket bucket, Tensor values, string name) => Owners is null
-        ? _group.AllReduceAsync(values, name).Completion
-        : _group.ReduceScatterAsync(values, Owners.Cut(new ElementRange(bucket.Offset, values.numel())), name).Completion;
-
-    // Cast, sum, cast back; the copy lives until the sum is there.
-    private async Task InOtherTypeAsync(Bucket bucket, string name)
+    // On a GPU nothing waits here: what follows is queued behind the sum.
+    private static void Complete(Sum sum)
     {
-        using Tensor copy = bucket.Range.to(_travelling).DetachFromDisposeScope();
-        await SumAsync(bucket, copy, name).ConfigureAwait(false);
-        using IDisposable noGrad = no_grad();
-        bucket.Range.copy_(copy).DetachFromDisposeScope();
+        sum.Work.Wait();
+        if (sum.Copy is { } copy)
+        {
+            using IDisposable noGrad = no_grad();
+            sum.Bucket.Range.copy_(copy).DetachFromDisposeScope();
+        }
     }
 }

@@ -9,9 +9,9 @@ namespace DeepSpeedSharp.Engine;
 
 /// <summary>What the ranks measured in a step, brought to the host without stopping the GPU.</summary>
 /// <remarks>
-/// The numbers are collected on the device. With one rank on a GPU they are copied behind the step's work and read
-/// when somebody asks, which is usually a step later, when they have long arrived. With several ranks the sum over
-/// ranks brings them to the host anyway.
+/// The numbers are collected on the device. On a GPU they are copied behind the step's work and read when somebody asks,
+/// which is usually a step later, when they have long arrived. Where the ranks' sums go through host memory, that brings
+/// them to the host anyway.
 /// </remarks>
 internal sealed class StepReport : IDisposable
 {
@@ -23,19 +23,21 @@ internal sealed class StepReport : IDisposable
     public readonly record struct Values(double Loss, double StopRequests, double Norm, bool IsOverflow);
 
     /// <summary>Numbers that are on their way.</summary>
-    public sealed class Arrival(Tensor host, CudaEvent? arrived) : IDisposable
+    public sealed class Arrival(Tensor host, CudaEvent? arrived, Work summed) : IDisposable
     {
         private Values? _values;
 
         /// <summary>Whether <see cref="Read"/> returns at once.</summary>
-        public bool IsReady => _values is not null || arrived is null || arrived.IsDone;
+        public bool IsReady => _values is not null || arrived is null || (arrived.IsDone && summed.IsCompleted);
 
         /// <summary>The numbers; waits for the GPU to finish that step if it has not.</summary>
+        /// <exception cref="PeerLostException">Another rank ended or hangs: the GPU's numbers are then no sums.</exception>
         public Values Read()
         {
             if (_values is null)
             {
                 arrived?.Wait();
+                summed.Completion.GetAwaiter().GetResult();
                 ReadOnlySpan<float> v = MemoryMarshal.Cast<byte, float>(TensorMemory.Bytes(host).Span);
                 _values = new Values(v[0], v[1], v[2], v[3] != 0);
                 Dispose();
@@ -100,8 +102,9 @@ internal sealed class StepReport : IDisposable
             _stop.fill_(1);
         }
 
-        _group.AllReduce(_summed, "step report");
-        bool isDeferred = _device.device_type == DeviceType.CUDA && _group.WorldSize == 1 && CudaEvent.IsAvailable;
+        Work summed = _group.AllReduceAsync(_summed, "step report");
+        summed.Wait();
+        bool isDeferred = _device.device_type == DeviceType.CUDA && (_group.WorldSize == 1 || _group.Backend == "nccl") && CudaEvent.IsAvailable;
         Tensor host = isDeferred ? zeros(4, float32).pin_memory() : empty(4, float32);
         CudaEvent? arrived = null;
         host.copy_(_device, nonBlocking: isDeferred);
@@ -112,7 +115,7 @@ internal sealed class StepReport : IDisposable
         }
 
         _device.zero_();
-        return new Arrival(host.DetachFromDisposeScope(), arrived);
+        return new Arrival(host.DetachFromDisposeScope(), arrived, summed);
     }
 
     public void Dispose()

@@ -19,6 +19,7 @@ var root = new RootCommand("DeepSpeedSharp: distributed training for .NET")
     new Command("config", "Work with DeepSpeed JSON configs.") { ConfigCheckCommand.Create(), ConfigScheduleCommand.Create() },
     ElasticCommand.Create(),
     ReportCommand.Create(),
+    BenchCommand.Create(),
     SshCommand.Create(),
 };
 const string Plan = "plan";

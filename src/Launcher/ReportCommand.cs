@@ -54,15 +54,24 @@ internal static class ReportCommand
 
     private static int Show(bool json)
     {
-        IReadOnlyList<(string Name, string? Value)> rows = Rows(Nvml.Devices(), LocalMachine.Current().Environment);
+        IReadOnlyList<(string Name, ulong Memory)> gpus = Nvml.Devices();
+        IReadOnlyDictionary<string, string> environment = LocalMachine.Current().Environment;
+        IReadOnlyList<(string Name, string? Value)> rows = Rows(gpus, environment);
+        IReadOnlyList<GpuLink> links = GpuLink.ReadAll();
         if (json)
         {
-            var report = new JsonObject(rows.Select(row => KeyValuePair.Create(row.Name, (JsonNode?)row.Value)));
+            var report = new JsonObject(rows.Select(row => KeyValuePair.Create(row.Name, (JsonNode?)row.Value)))
+            {
+                ["GPU links"] = GpuTopology.ToJson(links),
+                ["NCCL variables"] = new JsonObject(environment.Where(v => v.Key.StartsWith("NCCL_", StringComparison.Ordinal))
+                    .OrderBy(v => v.Key, StringComparer.Ordinal).Select(v => KeyValuePair.Create(v.Key, (JsonNode?)v.Value))),
+            };
             Console.Out.WriteLine(report.ToJsonString(Readable));
         }
         else
         {
-            foreach (string line in AlignedRows.Format(rows))
+            foreach (string line in AlignedRows.Format(rows).Concat(GpuTopology.Format(gpus.Count, links))
+                .Append("NCCL variables:").Concat(AlignedRows.Format(NcclVariables.Rows(environment))))
             {
                 Console.Out.WriteLine(line);
             }

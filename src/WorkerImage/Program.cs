@@ -1,11 +1,13 @@
 using System.CommandLine;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Worker;
+using DeepSpeedSharp.Worker.Bench;
 
 StopSignals.Listen();
 var root = new RootCommand("The worker of DeepSpeedSharp: trains as one rank, or starts one process per slot of its node.")
 {
     TrainCommand.Create(options => Worker.Run(args, options)),
+    BenchCommCommand.Create(Worker.RunRank),
 };
 ParseResult parsed = root.Parse(args);
 if (parsed.Errors.Count > 0)

@@ -10,16 +10,19 @@ namespace DeepSpeedSharp.Worker;
 /// <summary>Runs what this process is: one rank, or the parent of a node's ranks; and turns failures into exit codes.</summary>
 internal static class Worker
 {
-    public static int Run(IReadOnlyList<string> args, TrainOptions options)
+    public static int Run(IReadOnlyList<string> args, TrainOptions options) => RunRank(environment => environment.Rank is null
+        ? NodeProcesses.Run(args, environment) : new TrainingRun(options, environment).Run());
+
+    /// <summary>Runs something as this process's rank.</summary>
+    /// <param name="run">What to do; returns the exit code.</param>
+    public static int RunRank(Func<WorkerEnvironment, int> run)
     {
         string who = "this process";
         try
         {
             WorkerEnvironment environment = WorkerEnvironment.Read(Environment.GetEnvironmentVariable);
             who = environment.Rank is { } rank ? $"rank {rank}" : $"node {environment.NodeRank}";
-            return environment.Rank is null
-                ? NodeProcesses.Run(args, environment)
-                : new TrainingRun(options, environment).Run();
+            return run(environment);
         }
         catch (Exception e) when (Explain(e) is { } failure)
         {

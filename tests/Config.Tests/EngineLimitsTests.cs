@@ -10,7 +10,6 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "zero_optimization": { "stage": 1, "enable_sanity_checks": true } }""", "zero_optimization.enable_sanity_checks: this setting is not supported yet; remove it")]
     [InlineData("""{ "zero_optimization": { "cpu_offload": true } }""", "zero_optimization.offload_optimizer: offload of the optimizer is not supported yet; remove it")]
     [InlineData("""{ "zero_optimization": { "legacy_stage1": true } }""", "zero_optimization.legacy_stage1: the first version of stage 1 does not exist any more; remove it")]
-    [InlineData("""{ "comms_logger": { "enabled": true } }""", "comms_logger.enabled: logging of collectives is not supported yet; use false")]
     [InlineData("""{ "amp": { "enabled": true } }""", "amp.enabled: mixed precision by Apex is not supported; use \"bf16\" or \"fp16\"")]
     [InlineData("""{ "optimizer": { "type": "Adam", "params": { "max_grad_norm": 1 } } }""", "optimizer.params.max_grad_norm: clipping is not an optimizer parameter; write \"gradient_clipping\" at the top level instead")]
     [InlineData("""{ "sequence_parallel_size": 2 }""", "sequence_parallel_size: this setting is not supported yet; use 1")]
@@ -32,7 +31,7 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "zero_optimization": { "stage": 2, "overlap_comm": true, "contiguous_gradients": false, "reduce_scatter": false, "round_robin_gradients": true, "ignore_unused_parameters": false, "load_from_fp32_weights": false } }""")]
     [InlineData("""{ "optimizer": { "type": "AdamW" }, "scheduler": { "type": "WarmupLR" }, "communication_data_type": "fp32" }""")]
     [InlineData("""{ "fp16": { "enabled": true }, "optimizer": { "type": "Muon" }, "csv_monitor": { "enabled": true } }""")]
-    [InlineData("""{ "elasticity": { "enabled": false }, "comms_logger": { "enabled": false }, "checkpoint": { "tag_validation": "Warn" } }""")]
+    [InlineData("""{ "elasticity": { "enabled": false }, "comms_logger": { "enabled": true }, "checkpoint": { "tag_validation": "Warn" } }""")]
     public void Problems_WhatTheEngineDoes_IsNone(string json) =>
         Assert.Empty(EngineLimits.Problems(DeepSpeedConfig.Parse(json)));
 

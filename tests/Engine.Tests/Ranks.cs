@@ -1,20 +1,24 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Comm;
+using DeepSpeedSharp.Engine.Comm.Transport;
 
 namespace DeepSpeedSharp.Engine.Tests;
 
-/// <summary>Runs many ranks as threads of the test, over transports in memory.</summary>
+/// <summary>Runs many ranks as threads of the test, over memory of the process.</summary>
 internal static class Ranks
 {
     private static readonly TimeSpan Timeout = TimeSpan.FromMinutes(3);
 
-    public static T[] Run<T>(int worldSize, Func<ProcessGroup, T> rank)
+    public static T[] Run<T>(int worldSize, Func<ProcessGroup, T> rank) =>
+        Run(worldSize == 1 ? [HostLinks.Alone()] : HostLinks.InProcess([worldSize], Timeout), rank);
+
+    /// <summary>Runs ranks over links that were made for them, and disposes these.</summary>
+    public static T[] Run<T>(IReadOnlyList<HostLinks> links, Func<ProcessGroup, T> rank, bool debug = false)
     {
-        IReadOnlyList<ITransport> ring = worldSize == 1 ? [] : InProcessTransport.CreateRing(worldSize);
-        Task<T>[] tasks = [.. Enumerable.Range(0, worldSize).Select(r => Task.Factory.StartNew(() =>
+        Task<T>[] tasks = [.. links.Select((link, r) => Task.Factory.StartNew(() =>
         {
-            using var group = new ProcessGroup(new WorkerEnvironment { Rank = r, LocalRank = r, WorldSize = worldSize },
-                worldSize == 1 ? null : ring[r]);
+            using var group = new ProcessGroup(new WorkerEnvironment { Rank = r, LocalRank = r, WorldSize = links.Count },
+                new HostCollectives(link, debug: debug));
             return rank(group);
         }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))];
         return Task.WhenAll(tasks).WaitAsync(Timeout).GetAwaiter().GetResult();

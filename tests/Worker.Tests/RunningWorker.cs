@@ -39,9 +39,17 @@ internal sealed class RunningWorker : IDisposable
             ("MASTER_PORT", Text(port)), .. environment]);
 
     /// <summary>Starts the worker.</summary>
-    public static RunningWorker Start(string arguments, params (string Name, string Value)[] environment)
+    public static RunningWorker Start(string arguments, params (string Name, string Value)[] environment) =>
+        StartWith(Program, arguments, environment);
+
+    /// <summary>Starts the worker in a network namespace; it keeps the process id of the program that enters it.</summary>
+    public static RunningWorker StartIn(string network, string arguments, params (string Name, string Value)[] environment) =>
+        StartWith("ip", $"netns exec {network} {Program} {arguments}", environment);
+
+    /// <summary>Starts a program that starts the worker.</summary>
+    public static RunningWorker StartWith(string program, string arguments, params (string Name, string Value)[] environment)
     {
-        var start = new ProcessStartInfo(Program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (string name in start.Environment.Keys.Where(k => k.StartsWith("DSJ_", StringComparison.Ordinal)).ToArray())
         {
             start.Environment.Remove(name);

@@ -46,6 +46,33 @@ public sealed class WorkerProcessTests : IDisposable
     }
 
     [Fact]
+    public void Sigusr2_AndThenRankZeroKilled_WritesTheFlightRecorderAndNamesTheRank()
+    {
+        int port = RunningWorker.FreePort();
+        string dumps = Path.Combine(_folder, "dumps");
+        RunningWorker[] world = [.. Enumerable.Range(0, 2).Select(rank => RunningWorker.Start(rank, 2, port, $"{Tiny} --max-steps 1000000",
+            ("DEEPSPEED_FLIGHT_RECORDER_DIR", dumps)))];
+        try
+        {
+            string dump = Path.Combine(dumps, "flight-recorder-rank-1.json");
+            Poll.Until(() => world[0].Output.Contains("step ", StringComparison.Ordinal), "the first step", () => world[0].Output);
+            world[1].Signal("USR2");
+            Poll.Until(() => world[1].Output.Contains("on request: step ", StringComparison.Ordinal), "the dump", () => world[1].Output);
+            using JsonDocument recorder = JsonDocument.Parse(File.ReadAllText(dump));
+
+            world[0].Signal("KILL");
+
+            Assert.Equal(69, world[1].Wait());
+            Assert.Contains("lost rank 0 at 127.0.0.1", world[1].Output, StringComparison.Ordinal);
+            Assert.True(recorder.RootElement.GetProperty("collectives").GetArrayLength() > 0);
+        }
+        finally
+        {
+            Array.ForEach(world, w => w.Dispose());
+        }
+    }
+
+    [Fact]
     public void Sigterm_BeforeTheOthersCome_ExitsAtOnce()
     {
         using RunningWorker alone = RunningWorker.Start(0, 2, RunningWorker.FreePort(), $"{Tiny} --max-steps 5");

@@ -18,13 +18,17 @@ public sealed record CommsLoggerConfig
     [JsonPropertyName("prof_all")]
     public bool ProfAll { get; init; } = true;
 
-    /// <summary>Adds the caller's name to each line.</summary>
+    /// <summary>Keeps a record for each thing that is moved ("gradient bucket 3"), not only for each kind of collective.</summary>
     [JsonPropertyName("debug")]
     public bool Debug { get; init; }
 
-    /// <summary>The collectives to log when <see cref="ProfAll"/> is off.</summary>
+    /// <summary>The collectives to log when <see cref="ProfAll"/> is off, by DeepSpeed's names: <c>all_reduce</c>, <c>all_gather</c>.</summary>
     [JsonPropertyName("prof_ops")]
     public IReadOnlyList<string> ProfOps { get; init; } = ValueList.Of<string>();
+
+    /// <summary>Whether a collective is logged.</summary>
+    /// <param name="operation">DeepSpeed's name for it.</param>
+    public bool Logs(string operation) => ProfAll || CommsOperations.Matches(ProfOps, operation);
 
     internal static CommsLoggerConfig Read(ConfigSection root)
     {
@@ -42,6 +46,12 @@ public sealed record CommsLoggerConfig
             Debug = section.Flag("debug") ?? false,
             ProfOps = section.Texts("prof_ops") ?? defaults.ProfOps,
         };
+        foreach (string unknown in config.ProfOps.Except(CommsOperations.All))
+        {
+            section.Problem("prof_ops", $"there is no collective {unknown}", NearestName.Find(unknown, CommsOperations.All) is { } near
+                ? $"did you mean {near}?" : $"use one of {string.Join(", ", CommsOperations.All)}");
+        }
+
         section.End();
         return config;
     }

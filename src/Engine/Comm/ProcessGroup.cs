@@ -1,259 +1,169 @@
-using System.Text;
 using DeepSpeedSharp.Config;
-using DeepSpeedSharp.Engine.Native;
-using TorchSharp;
+using DeepSpeedSharp.Engine.Comm.Nccl;
+using DeepSpeedSharp.Engine.Comm.Recording;
 
 namespace DeepSpeedSharp.Engine.Comm;
 
-/// <summary>All ranks of a run, and the collectives between them.</summary>
+/// <summary>Ranks of a run, all or some of them, and the collectives between them.</summary>
 /// <remarks>
-/// Every rank must call every collective, in the same order. Collectives run one after the other in that order on a
-/// thread of their own, so an asynchronous one overlaps with computation. After one has failed all later ones fail.
+/// <para>Every rank of the group must call every collective, in the same order. An asynchronous one is done on a thread of the
+/// group's own, or by NCCL on a stream of its own, and overlaps with computation; each group keeps the order in which its
+/// collectives were started. After one has failed all later ones fail.</para>
+/// <para>Tensors are contiguous. Values can be combined in fp32, fp64, fp16, bf16, int32, int64 and uint8; every type can be moved.
+/// CPU tensors go through shared memory between ranks of one host and through TCP between hosts, also in a group that has
+/// NCCL. CUDA tensors go through NCCL where the group has it; otherwise they are copied to host memory and back.</para>
+/// <para>For equal inputs on an equal layout of ranks over hosts, all results have the same bits on every rank and in every run.</para>
 /// </remarks>
-public sealed class ProcessGroup : IDisposable
+public sealed partial class ProcessGroup : IDisposable
 {
-    // A tensor is handed over in pieces that a memory block can hold (2 GiB).
-    private const long LargestPiece = 1 << 28;
+    private readonly HostCollectives _host;
+    private readonly NcclCollectives? _device;
+    private readonly GroupFactory? _factory;
 
-    private readonly ITransport? _transport;
-    private readonly Lock _order = new();
-    private Task _last = Task.CompletedTask;
-
-    internal ProcessGroup(WorkerEnvironment environment, ITransport? transport)
+    internal ProcessGroup(WorkerEnvironment environment, HostCollectives host, GroupFactory? factory = null,
+        IReadOnlyList<int>? ranks = null, NcclCollectives? device = null)
     {
-        (Environment, _transport) = (environment, transport);
+        (Environment, _host, _factory, _device) = (environment, host, factory, device);
+        Ranks = ranks ?? [.. Enumerable.Range(0, environment.WorldSize)];
+        Rank = host.Rank;
     }
 
-    /// <summary>Where this process stands.</summary>
+    /// <summary>Where this process stands in the run.</summary>
     public WorkerEnvironment Environment { get; }
 
-    /// <summary>Index of this process.</summary>
-    public int Rank => Environment.Rank!.Value;
+    /// <summary>Index of this process in the group.</summary>
+    public int Rank { get; }
 
-    /// <summary>Number of processes.</summary>
-    public int WorldSize => Environment.WorldSize;
+    /// <summary>Number of processes in the group.</summary>
+    public int WorldSize => Ranks.Count;
 
-    /// <summary>Sums a tensor over all ranks, in place.</summary>
-    /// <param name="tensor">Contiguous fp32, fp16 or bf16, the same number of elements on every rank. A CUDA tensor is copied to
-    /// host memory and back.</param>
-    /// <param name="name">What is reduced, for messages.</param>
-    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
-    public void AllReduce(Tensor tensor, string name = "tensor") => AllReduceAsync(tensor, name).Wait();
+    /// <summary>The members, as ranks of the run, in the order of their numbers in the group.</summary>
+    public IReadOnlyList<int> Ranks { get; }
 
-    /// <summary>Starts summing a tensor over all ranks, in place.</summary>
-    /// <param name="tensor">As for <see cref="AllReduce"/>; not to be touched or disposed until the task has ended.</param>
-    /// <param name="name">What is reduced, for messages.</param>
-    /// <returns>Wait for it before the sum is read.</returns>
-    public Work AllReduceAsync(Tensor tensor, string name = "tensor")
+    /// <summary>What moves the group's tensors: <c>host</c> or <c>nccl</c>.</summary>
+    public string Backend => _device?.Backend ?? _host.Backend;
+
+    /// <summary>What was decided about transports, in words, for a start-up report.</summary>
+    public string Description => _host.Description + (_device is not null ? $"; CUDA tensors by {NcclEnvironment.Description()}"
+        : WhyNotNccl is null ? "" : $"; CUDA tensors through host memory, not NCCL: {WhyNotNccl}");
+
+    /// <summary>Why CUDA tensors do not go through NCCL although this rank could; null when there is no reason to tell.</summary>
+    internal string? WhyNotNccl { get; init; }
+
+    /// <summary>The last collectives of this process, in all its groups; null in a run of one process.</summary>
+    public FlightRecorder? FlightRecorder => _factory?.Recorder;
+
+    /// <summary>The rank in the run of a rank of this group.</summary>
+    /// <param name="groupRank">From 0 to <see cref="WorldSize"/> - 1.</param>
+    public int GetGlobalRank(int groupRank)
     {
-        _ = Summable(tensor, "AllReduce", name);
-        return _transport is null ? Work.Done : new Work(InTurnAsync(() => ReduceNowAsync(tensor, name)));
+        ArgumentOutOfRangeException.ThrowIfNegative(groupRank);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(groupRank, WorldSize);
+        return Ranks[groupRank];
     }
 
-    /// <summary>Starts summing a tensor over all ranks, in place, each part of it at its owner only.</summary>
-    /// <param name="tensor">As for <see cref="AllReduceAsync"/>. Afterwards this rank's range holds the sum, and what
-    /// other ranks own is of no use.</param>
-    /// <param name="ranges">The elements that each rank owns, the same list on every rank; some may be empty.</param>
-    /// <param name="name">What is reduced, for messages.</param>
-    /// <returns>Wait for it before the sum is read.</returns>
-    internal Work ReduceScatterAsync(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name)
+    /// <summary>The rank in this group of a rank of the run.</summary>
+    /// <param name="globalRank">A rank of the run.</param>
+    /// <exception cref="ArgumentException">It is not a member.</exception>
+    public int GetGroupRank(int globalRank)
     {
-        torch.ScalarType type = Summable(tensor, "ReduceScatter", name);
-        if (_transport is null)
+        for (int i = 0; i < Ranks.Count; i++)
         {
-            return Work.Done;
+            if (Ranks[i] == globalRank)
+            {
+                return i;
+            }
         }
 
-        string operation = $"ReduceScatter of {name} ({tensor.numel() * Summation.BytesOf(type) / 1048576.0:0.0} MiB)";
-        return new Work(InTurnAsync(() => OnHost(tensor, host => InRounds(host, ranges, LargestPiece,
-            chunks => Ring.ReduceScatterAsync(_transport, chunks, type, operation)))));
+        throw new ArgumentException($"rank {globalRank} is not in this group, which is {string.Join(", ", Ranks)}", nameof(globalRank));
     }
 
-    /// <summary>Gives every rank the parts of a tensor that the ranks own.</summary>
-    /// <param name="tensor">Contiguous, of any type, the same number of elements on every rank.</param>
-    /// <param name="ranges">The elements that each rank owns, the same list on every rank; some may be empty.</param>
-    /// <param name="name">What is gathered, for messages.</param>
-    /// <param name="bucketElements">Largest number of elements that are gathered at a time.</param>
-    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
-    internal void AllGather(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name, long bucketElements = long.MaxValue) =>
-        AllGatherAsync(tensor, ranges, name, bucketElements).Wait();
-
-    /// <summary>Starts giving every rank the parts of a tensor that the ranks own.</summary>
-    /// <param name="tensor">As for <see cref="AllGather(Tensor, IReadOnlyList{ElementRange}, string, long)"/>.</param>
-    /// <param name="ranges">The elements that each rank owns, the same list on every rank; some may be empty.</param>
-    /// <param name="name">What is gathered, for messages.</param>
-    /// <param name="bucketElements">Largest number of elements that are gathered at a time.</param>
-    /// <returns>Wait for it before the tensor is read.</returns>
-    internal Work AllGatherAsync(Tensor tensor, IReadOnlyList<ElementRange> ranges, string name, long bucketElements = long.MaxValue)
+    /// <summary>Makes a group of some of this group's ranks. Every rank of this group must call it, in the same order, also those
+    /// that will not be members.</summary>
+    /// <param name="ranks">Members, as ranks of the run, each once; their order gives the numbers in the group.</param>
+    /// <returns>The group, with links of its own, so that its collectives are independent of this group's; null on a rank that is
+    /// not a member. The caller disposes it.</returns>
+    /// <exception cref="ArgumentException">A rank is not in this group, or appears twice.</exception>
+    /// <exception cref="PeerLostException">Another rank ended or did not call it.</exception>
+    public ProcessGroup? NewGroup(IReadOnlyList<int> ranks)
     {
-        if (_transport is null)
+        int unknown = ranks.FirstOrDefault(rank => !Ranks.Contains(rank), -1);
+        if (ranks.Count == 0 || unknown >= 0 || ranks.Distinct().Count() != ranks.Count)
         {
-            return Work.Done;
+            throw new ArgumentException(ranks.Count == 0 ? "a group needs a rank" : unknown >= 0
+                ? $"rank {unknown} is not in the group that the new one is made from, which is {string.Join(", ", Ranks)}"
+                : $"a rank appears twice in {string.Join(", ", ranks)}", nameof(ranks));
         }
 
-        long round = Math.Clamp(bucketElements / WorldSize, 1, LargestPiece);
-        return new Work(InTurnAsync(() => OnHost(tensor, host => InRounds(host, ranges, round,
-            chunks => Ring.AllGatherAsync(_transport, chunks, $"AllGather of {name}")))));
-    }
-
-    /// <summary>Starts gathering bytes of all ranks.</summary>
-    /// <param name="mine">This rank's bytes; the length may differ between ranks.</param>
-    /// <param name="name">What is gathered, for messages.</param>
-    /// <returns>The bytes of each rank; faults with <see cref="PeerLostException"/>.</returns>
-    internal Task<byte[][]> AllGatherAsync(byte[] mine, string name)
-    {
-        if (_transport is null)
+        if (_factory is null)
         {
-            return Task.FromResult<byte[][]>([mine]);
+            throw new InvalidOperationException("this group was made from links of its own and cannot link others; make groups from the one of DeepSpeed.InitDistributed");
         }
 
-        byte[][] result = [];
-        Task done = InTurnAsync(async () => result = await GatherNowAsync(mine, name).ConfigureAwait(false));
-        return Result();
-
-        async Task<byte[][]> Result()
+        ProcessGroup? group = _factory.NewGroup(this, ranks);
+        if (group is not null)
         {
-            await done.ConfigureAwait(false);
-            return result;
+            group._logger = _logger;
         }
+
+        return group;
     }
 
     /// <summary>Runs several collectives as one: no other comes between them, on any rank.</summary>
     /// <remarks>A collective that is started when another has ended would take its place in the order by chance, and
     /// another one on each rank.</remarks>
     /// <param name="collectives">Calls <see cref="GatherNowAsync"/> and <see cref="ReduceNowAsync"/> only, the same ones on every rank.</param>
+    /// <param name="name">What they move, for messages.</param>
     /// <returns>Ends with them; faults with <see cref="PeerLostException"/>.</returns>
-    internal Task InTurnAsync(Func<Task> collectives)
-    {
-        lock (_order)
-        {
-            Task previous = _last;
-            return _last = Task.Run(async () =>
-            {
-                await previous.ConfigureAwait(false);
-                try
-                {
-                    await collectives().ConfigureAwait(false);
-                }
-                catch (PeerLostException)
-                {
-                    // Closing our links at once tells the neighbours, which tell theirs: nobody waits for a timeout.
-                    _transport!.Dispose();
-                    throw;
-                }
-            });
-        }
-    }
+    internal Task InTurnAsync(Func<Task> collectives, string name) => _host.InTurn(collectives, name);
 
     /// <summary>Gathers bytes of all ranks; within <see cref="InTurnAsync"/>.</summary>
-    internal async Task<byte[][]> GatherNowAsync(byte[] mine, string name)
-    {
-        byte[][] lengths = await GatherAsync(BitConverter.GetBytes(mine.Length), sizeof(int)).ConfigureAwait(false);
-        int[] counts = [.. lengths.Select(bytes => BitConverter.ToInt32(bytes))];
-        byte[][] blocks = await GatherAsync(mine, counts.Max()).ConfigureAwait(false);
-        return [.. blocks.Select((block, rank) => block[..counts[rank]])];
+    internal Task<byte[][]> GatherNowAsync(byte[] mine, string name) => Task.FromResult(_host.GatherNow(mine, name));
 
-        async Task<byte[][]> GatherAsync(byte[] block, int length)
-        {
-            byte[][] all = [.. Enumerable.Range(0, WorldSize).Select(_ => new byte[length])];
-            block.CopyTo(all[Rank], 0);
-            await Ring.AllGatherAsync(_transport!, [.. all.Select(b => b.AsMemory())], $"AllGather of {name}").ConfigureAwait(false);
-            return all;
-        }
-    }
-
-    /// <summary>Sums a tensor over all ranks, in place; within <see cref="InTurnAsync"/>.</summary>
+    /// <summary>Sums a tensor over all ranks, in place; within <see cref="InTurnAsync"/>. A CUDA tensor goes through host memory: its
+    /// place among NCCL's collectives would differ between ranks.</summary>
     internal Task ReduceNowAsync(Tensor tensor, string name)
     {
-        torch.ScalarType type = tensor.dtype;
-        string operation = $"AllReduce of {name} ({tensor.numel() * Summation.BytesOf(type) / 1048576.0:0.0} MiB)";
-        return OnHost(tensor, host => InPieces(host, bytes => Ring.AllReduceAsync(_transport!, bytes, type, operation)));
+        _host.RunNow(new Collective(CollectiveKind.AllReduce, name) { Inputs = [Piece.Of(tensor)] });
+        return Task.CompletedTask;
     }
 
-    /// <summary>Copies one rank's tensor to all ranks.</summary>
-    /// <param name="tensor">Contiguous; the same shape and type on every rank.</param>
-    /// <param name="root">The rank whose values are copied.</param>
-    /// <param name="name">What is copied, for messages.</param>
-    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
-    public void Broadcast(Tensor tensor, int root = 0, string name = "tensor")
+    /// <summary>Whether it has been disposed.</summary>
+    internal bool IsDisposed { get; private set; }
+
+    /// <summary>Closes the links; other ranks that still wait for this one see it as lost. DeepSpeed's
+    /// <c>destroy_process_group</c>.</summary>
+    public void Dispose()
     {
-        if (_transport is not null && tensor.numel() > 0)
+        IsDisposed = true;
+        _device?.Dispose();
+        _host.Dispose();
+        _factory?.Left(this);
+    }
+
+    /// <summary>Ends what is under way on this rank; it and all later collectives fail with this reason.</summary>
+    internal void Abort(PeerLostException reason)
+    {
+        _host.Abort(reason);
+        _device?.Abort(reason);
+    }
+
+    private void Run(params IReadOnlyList<Collective> calls) => Start(calls, true).Wait();
+
+    private Work Begin(params IReadOnlyList<Collective> calls) => Start(calls, false);
+
+    private Work Start(IReadOnlyList<Collective> calls, bool now)
+    {
+        ICollectives backend = BackendOf(calls.Count > 0 ? calls[0].Device : null);
+        if (!ReferenceEquals(backend, _host))
         {
-            Wait(InTurnAsync(() => OnHost(tensor, host => InPieces(host, bytes => Ring.BroadcastAsync(_transport, bytes, root, $"Broadcast of {name}")))));
-        }
-    }
-
-    /// <summary>Gives every rank a text of each rank.</summary>
-    /// <param name="text">This rank's text.</param>
-    /// <param name="name">What is gathered, for messages.</param>
-    /// <returns>The texts, by rank.</returns>
-    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
-    public IReadOnlyList<string> AllGather(string text, string name = "text")
-    {
-        byte[][] texts = AllGatherAsync(Encoding.UTF8.GetBytes(text), name).GetAwaiter().GetResult();
-        return [.. texts.Select(bytes => Encoding.UTF8.GetString(bytes))];
-    }
-
-    /// <summary>Returns when every rank has called it.</summary>
-    /// <param name="name">What is waited for, for messages.</param>
-    /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
-    public void Barrier(string name) => AllGather("", name);
-
-    /// <summary>Closes the links; other ranks that still wait for this one see it as lost.</summary>
-    public void Dispose() => _transport?.Dispose();
-
-    private static torch.ScalarType Summable(Tensor tensor, string collective, string name) => Summation.Supports(tensor.dtype)
-        ? tensor.dtype
-        : throw new ArgumentException($"{collective} of {name}: the element type is {tensor.dtype}; only Float32, Float16 and "
-            + "BFloat16 can be summed over ranks", nameof(tensor));
-
-    private static async Task OnHost(Tensor tensor, Func<Tensor, Task> operation)
-    {
-        if (tensor.device_type == DeviceType.CPU)
-        {
-            await operation(tensor).ConfigureAwait(false);
-            return;
+            // Before data moves; NCCL would hang or mix values.
+            _host.CheckNow(calls);
         }
 
-        using Tensor staged = tensor.cpu().DetachFromDisposeScope();
-        await operation(staged).ConfigureAwait(false);
-        tensor.copy_(staged).DetachFromDisposeScope();
+        return _logger is null ? backend.Start(calls, now) : Logged(calls, () => backend.Start(calls, now));
     }
 
-    // Every rank's range is cut into pieces of the same length; a round takes one of each.
-    private static async Task InRounds(
-        Tensor tensor, IReadOnlyList<ElementRange> ranges, long roundElements, Func<IReadOnlyList<Memory<byte>>, Task> operation)
-    {
-        using Tensor flat = tensor.view(tensor.numel()).DetachFromDisposeScope();
-        long longest = ranges.Max(range => range.Length);
-        for (long start = 0; start < longest; start += roundElements)
-        {
-            Tensor[] pieces = [.. ranges.Select(range =>
-            {
-                long from = Math.Min(start, range.Length);
-                return flat.narrow(0, range.Start + from, Math.Min(roundElements, range.Length - from)).DetachFromDisposeScope();
-            })];
-            try
-            {
-                await operation([.. pieces.Select(TensorMemory.Bytes)]).ConfigureAwait(false);
-            }
-            finally
-            {
-                Array.ForEach(pieces, piece => piece.Dispose());
-            }
-        }
-    }
-
-    private static async Task InPieces(Tensor tensor, Func<Memory<byte>, Task> operation)
-    {
-        long elements = tensor.numel();
-        using Tensor flat = tensor.view(elements).DetachFromDisposeScope();
-        for (long start = 0; start < elements; start += LargestPiece)
-        {
-            using Tensor piece = flat.narrow(0, start, Math.Min(LargestPiece, elements - start)).DetachFromDisposeScope();
-            await operation(TensorMemory.Bytes(piece)).ConfigureAwait(false);
-        }
-    }
-
-    private static void Wait(Task task) => task.GetAwaiter().GetResult();
+    private ICollectives BackendOf(TorchSharp.torch.Device? device) =>
+        _device is not null && device?.type == TorchSharp.DeviceType.CUDA ? _device : _host;
 }

@@ -1,25 +1,24 @@
-using System.Runtime.InteropServices;
-
 namespace DeepSpeedSharp.Engine.Native;
 
 /// <summary>A mark in the GPU's queue of work: set now, waited for later without draining what was queued after it.</summary>
-/// <remarks>CUDA's runtime, which libtorch has loaded; on PyTorch's current stream, which is the default one here.</remarks>
+/// <remarks>CUDA's runtime, which libtorch has loaded; on PyTorch's current stream, which is the default one, unless another is named.</remarks>
 internal sealed unsafe class CudaEvent : IDisposable
 {
     // Waiting sleeps instead of spinning, and nothing is timed.
     private const uint BlockingSync = 1, DisableTiming = 2;
 
-    private static readonly nint Runtime = CudaRuntime.Library;
-
     private static readonly delegate* unmanaged<nint*, uint, int> Create =
-        (delegate* unmanaged<nint*, uint, int>)Symbol("cudaEventCreateWithFlags");
+        (delegate* unmanaged<nint*, uint, int>)CudaRuntime.Symbol("cudaEventCreateWithFlags");
 
     private static readonly delegate* unmanaged<nint, nint, int> RecordOn =
-        (delegate* unmanaged<nint, nint, int>)Symbol("cudaEventRecord");
+        (delegate* unmanaged<nint, nint, int>)CudaRuntime.Symbol("cudaEventRecord");
 
-    private static readonly delegate* unmanaged<nint, int> Query = (delegate* unmanaged<nint, int>)Symbol("cudaEventQuery");
-    private static readonly delegate* unmanaged<nint, int> Synchronize = (delegate* unmanaged<nint, int>)Symbol("cudaEventSynchronize");
-    private static readonly delegate* unmanaged<nint, int> Destroy = (delegate* unmanaged<nint, int>)Symbol("cudaEventDestroy");
+    private static readonly delegate* unmanaged<nint, int> Query = (delegate* unmanaged<nint, int>)CudaRuntime.Symbol("cudaEventQuery");
+    private static readonly delegate* unmanaged<nint, int> Synchronize = (delegate* unmanaged<nint, int>)CudaRuntime.Symbol("cudaEventSynchronize");
+    private static readonly delegate* unmanaged<nint, nint, uint, int> StreamWait =
+        (delegate* unmanaged<nint, nint, uint, int>)CudaRuntime.Symbol("cudaStreamWaitEvent");
+
+    private static readonly delegate* unmanaged<nint, int> Destroy = (delegate* unmanaged<nint, int>)CudaRuntime.Symbol("cudaEventDestroy");
 
     private nint _event;
 
@@ -27,21 +26,25 @@ internal sealed unsafe class CudaEvent : IDisposable
     public CudaEvent()
     {
         nint created;
-        Check(Create(&created, BlockingSync | DisableTiming), "cudaEventCreateWithFlags");
+        CudaRuntime.Check(Create(&created, BlockingSync | DisableTiming), "cudaEventCreateWithFlags");
         _event = created;
     }
 
     /// <summary>Whether CUDA's runtime could be found.</summary>
-    public static bool IsAvailable => Runtime != 0;
+    public static bool IsAvailable => CudaRuntime.Library != 0;
 
     /// <summary>Whether the GPU has come past the mark.</summary>
     public bool IsDone => Query(_event) == 0;
 
     /// <summary>Sets the mark behind everything queued so far.</summary>
-    public void Record() => Check(RecordOn(_event, 0), "cudaEventRecord");
+    /// <param name="stream">On which stream; 0 is the default one.</param>
+    public void Record(nint stream = 0) => CudaRuntime.Check(RecordOn(_event, stream), "cudaEventRecord");
+
+    /// <summary>Makes what is queued on a stream from now on wait for the mark; the calling thread goes on.</summary>
+    public void HoldBack(nint stream) => CudaRuntime.Check(StreamWait(stream, _event, 0), "cudaStreamWaitEvent");
 
     /// <summary>Waits until the GPU has come past the mark.</summary>
-    public void Wait() => Check(Synchronize(_event), "cudaEventSynchronize");
+    public void Wait() => CudaRuntime.Check(Synchronize(_event), "cudaEventSynchronize");
 
     public void Dispose()
     {
@@ -49,16 +52,6 @@ internal sealed unsafe class CudaEvent : IDisposable
         {
             _ = Destroy(_event);
             _event = 0;
-        }
-    }
-
-    private static nint Symbol(string name) => Runtime == 0 ? 0 : NativeLibrary.GetExport(Runtime, name);
-
-    private static void Check(int status, string function)
-    {
-        if (status != 0)
-        {
-            throw new InvalidOperationException($"{function} failed with CUDA error {status}");
         }
     }
 }

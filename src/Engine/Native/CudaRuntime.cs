@@ -11,6 +11,18 @@ internal static class CudaRuntime
     /// <summary>Its handle; 0 when there is none.</summary>
     public static nint Library => Loaded.Value;
 
+    /// <summary>Address of one of its functions; 0 when there is no CUDA here.</summary>
+    public static nint Symbol(string name) => Library == 0 ? 0 : NativeLibrary.GetExport(Library, name);
+
+    /// <summary>Throws when a function did not return success.</summary>
+    public static void Check(int status, string function)
+    {
+        if (status != 0)
+        {
+            throw new InvalidOperationException($"{function} failed with CUDA error {status}");
+        }
+    }
+
     // Asked for through libtorch, a function is the one that libtorch itself calls. A toolkit on the search path may be
     // newer than that, and than the driver bears.
     private static nint Find()

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using DeepSpeedSharp.Config;
 
@@ -9,29 +10,23 @@ internal static class MpiRank
     /// <summary>First argument that selects this mode.</summary>
     public const string Mode = "exec-mpi-rank";
 
-    // Rank, size, local rank, local size; of Open MPI, MVAPICH, Intel MPI and MPICH, Slurm.
-    private static readonly string[][] Names =
-    [
-        ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"],
-        ["MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_SIZE"],
-        ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"],
-        ["SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"],
-    ];
-
     /// <summary>The variables of the rank.</summary>
     /// <param name="read">Gives the value of a variable, or null.</param>
     /// <exception cref="ConfigException">Nothing that starts ranks has left its variables here.</exception>
     public static IReadOnlyList<KeyValuePair<string, string>> Variables(Func<string, string?> read)
     {
-        if (Names.FirstOrDefault(set => set.All(name => int.TryParse(read(name), out int _))) is not { } found)
+        RankPlacement place = RankPlacement.Find(read)
+            ?? throw Refusal.Of("the environment", "RANK", "neither MPI nor Slurm says which rank this is; looked for "
+                + string.Join(", ", RankPlacement.RankVariables), "start the program through deepspeed --launcher NAME");
+        List<KeyValuePair<string, string>> variables =
+        [
+            new("RANK", Text(place.Rank)), new("WORLD_SIZE", Text(place.WorldSize)), new("LOCAL_RANK", Text(place.LocalRank)),
+        ];
+        if (place.LocalWorldSize is { } local)
         {
-            throw Refusal.Of("the environment", "RANK", "neither MPI nor Slurm says which rank this is; looked for "
-                + string.Join(", ", Names.Select(set => set[0])), "start the program through deepspeed --launcher NAME");
+            variables.AddRange([new("LOCAL_SIZE", Text(local)), new("LOCAL_WORLD_SIZE", Text(local))]);
         }
 
-        string[] targets = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE"];
-        List<KeyValuePair<string, string>> variables = [.. targets.Zip(found, (to, from) => KeyValuePair.Create(to, read(from)!))];
-        variables.Add(new("LOCAL_WORLD_SIZE", read(found[3])!));
         return variables;
     }
 
@@ -53,4 +48,6 @@ internal static class MpiRank
         Console.Error.WriteLine($"deepspeed: {program} cannot be started on {Environment.MachineName}: {reason}");
         return ChildExec.CannotExecute;
     }
+
+    private static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
 }

@@ -12,20 +12,38 @@ internal static unsafe class Nvml
     public static int DeviceCount() => Devices().Count;
 
     /// <summary>Name and memory in bytes of each GPU; empty without driver.</summary>
-    public static IReadOnlyList<(string Name, ulong Memory)> Devices()
+    public static IReadOnlyList<(string Name, ulong Memory)> Devices() => Ask(Read) ?? [];
+
+    /// <summary>Asks the library something.</summary>
+    /// <param name="read">Gets its handle while it is initialised.</param>
+    /// <returns>Null without driver, or where it is too old to be asked that.</returns>
+    public static T? Ask<T>(Func<nint, T> read)
+        where T : class
     {
         if (!NativeLibrary.TryLoad("libnvidia-ml.so.1", out nint library))
         {
-            return [];
+            return null;
         }
 
         try
         {
-            return ((delegate* unmanaged<int>)NativeLibrary.GetExport(library, "nvmlInit_v2"))() == 0 ? Read(library) : [];
+            if (((delegate* unmanaged<int>)NativeLibrary.GetExport(library, "nvmlInit_v2"))() != 0)
+            {
+                return null;
+            }
+
+            try
+            {
+                return read(library);
+            }
+            finally
+            {
+                _ = ((delegate* unmanaged<int>)NativeLibrary.GetExport(library, "nvmlShutdown"))();
+            }
         }
         catch (EntryPointNotFoundException)
         {
-            return [];
+            return null;
         }
         finally
         {
@@ -39,7 +57,6 @@ internal static unsafe class Nvml
         var getHandle = (delegate* unmanaged<uint, nint*, int>)NativeLibrary.GetExport(library, "nvmlDeviceGetHandleByIndex_v2");
         var getName = (delegate* unmanaged<nint, byte*, uint, int>)NativeLibrary.GetExport(library, "nvmlDeviceGetName");
         var getMemory = (delegate* unmanaged<nint, ulong*, int>)NativeLibrary.GetExport(library, "nvmlDeviceGetMemoryInfo");
-        var shutdown = (delegate* unmanaged<int>)NativeLibrary.GetExport(library, "nvmlShutdown");
         var devices = new List<(string, ulong)>();
         uint count = 0;
         _ = getCount(&count);
@@ -54,7 +71,6 @@ internal static unsafe class Nvml
                 isMine && getMemory(handle, memory) == 0 ? memory[0] : 0));
         }
 
-        _ = shutdown();
         return devices;
     }
 }

@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Worker.Gpt2;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -85,45 +86,44 @@ public sealed class PrecisionParityTests
     internal static void SkipWithout(string device) =>
         Assert.SkipUnless(device == "cpu" || cuda.is_available(), "this machine has no GPU that libtorch can use");
 
-    private static (double Loss, double Norm)[] UnderTheEngine(Device device, string precision, int ranks = 1, bool readLater = false)
+    /// <summary>Trains the small model as one rank of a group; the same batches whatever the number of ranks (1 or 2).</summary>
+    internal static (double Loss, double Norm)[] Train(ProcessGroup group, Device device, string precision, int stage, bool readLater)
     {
+        int ranks = group.WorldSize;
         string mode = precision == "fp32" ? "" : $$""", "{{precision}}": {"enabled": true{{(precision == "fp16" ? ", \"initial_scale_power\": 10" : "")}} }""";
         DeepSpeedConfig config = DeepSpeedConfig.Parse($$"""
             {"train_batch_size": 4, "train_micro_batch_size_per_gpu": {{4 / ranks / 2}}, "gradient_clipping": 1.0,
+             "zero_optimization": {"stage": {{stage}}, "reduce_bucket_size": 10000, "allgather_bucket_size": 10000},
              "optimizer": {"type": "AdamW", "params": {"lr": 0.003, "weight_decay": 0.01} } {{mode}} }
             """);
-        return Ranks.Run(ranks, group =>
+        Gpt2Model model = Fresh();
+        (DeepSpeedEngine engine, _, _, _) = DeepSpeed.Initialize(model, config, group, device, printsProgress: false);
+        using (engine)
         {
-            Gpt2Model model = Fresh();
-            (DeepSpeedEngine engine, _, _, _) = DeepSpeed.Initialize(model, config, group, device, printsProgress: false);
-            using (engine)
+            var results = new List<StepResult>();
+            while (results.Count < Steps)
             {
-                var results = new List<StepResult>();
-                var read = new List<StepMetrics>();
-                while (results.Count < Steps)
+                (Tensor x, Tensor y) = ModelData.Batch((int)(engine.MicroSteps * ranks + group.Rank), 2 / ranks, device);
+                using (x)
+                using (y)
+                using (Tensor loss = engine.Forward(x, y))
                 {
-                    (Tensor x, Tensor y) = ModelData.Batch((int)(engine.MicroSteps * ranks + group.Rank), 2 / ranks, device);
-                    using (x)
-                    using (y)
-                    using (Tensor loss = engine.Forward(x, y))
-                    {
-                        engine.Backward(loss);
-                    }
-
-                    if (engine.Step() is { } step)
-                    {
-                        results.Add(step);
-                        if (!readLater)
-                        {
-                            read.Add(step.Metrics);
-                        }
-                    }
+                    engine.Backward(loss);
                 }
 
-                return results.Select(r => (r.Metrics.Loss, r.Metrics.GradientNorm!.Value)).ToArray();
+                if (engine.Step() is { } step)
+                {
+                    results.Add(step);
+                    _ = readLater ? null : step.Metrics;
+                }
             }
-        })[0];
+
+            return [.. results.Select(r => (r.Metrics.Loss, r.Metrics.GradientNorm!.Value))];
+        }
     }
+
+    private static (double Loss, double Norm)[] UnderTheEngine(Device device, string precision, int ranks = 1, bool readLater = false) =>
+        Ranks.Run(ranks, group => Train(group, device, precision, 0, readLater))[0];
 
     // Ranks are threads here, and libtorch's random numbers are the process's: one model at a time, or they mix.
     private static Gpt2Model Fresh()

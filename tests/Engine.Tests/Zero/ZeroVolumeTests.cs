@@ -1,5 +1,6 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Comm;
+using DeepSpeedSharp.Engine.Comm.Transport;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Tests.Zero;
@@ -20,7 +21,7 @@ public sealed class ZeroVolumeTests
     [InlineData(2, 3, 4)] // three reductions and a gather
     public async Task Step_AnyStage_SendsWhatTheTheorySays(int stage, int accumulation, int volumes)
     {
-        CountingTransport[] links = [.. InProcessTransport.CreateRing(World).Select(link => new CountingTransport(link))];
+        HostCollectives[] links = [.. HostLinks.InProcess([1, 1, 1, 1], TimeSpan.FromMinutes(1)).Select(link => new HostCollectives(link))];
         DeepSpeedConfig config = DeepSpeedConfig.Parse($$"""
             {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": {{accumulation}}, "zero_optimization": {"stage": {{stage}} },
              "optimizer": {"type": "AdamW", "params": {"lr": 0.01} } }
@@ -34,7 +35,7 @@ public sealed class ZeroVolumeTests
             using (engine)
             using (Tensor x = ones(1, Inputs))
             {
-                long before = links[rank].Sent;
+                long before = links[rank].BytesSent;
                 for (int micro = 0; micro < accumulation; micro++)
                 {
                     using Tensor loss = engine.Forward(() => model.call(x).sum());
@@ -42,7 +43,7 @@ public sealed class ZeroVolumeTests
                     engine.Step();
                 }
 
-                sent[rank] = links[rank].Sent - before;
+                sent[rank] = links[rank].BytesSent - before;
             }
         }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))];
         await Task.WhenAll(ranks).WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
@@ -50,22 +51,5 @@ public sealed class ZeroVolumeTests
         double theory = volumes * (Inputs + 1) * Outputs * sizeof(float) * (World - 1) / (double)World;
         // Padding to 128 bytes, the norm and the step report are all that may be added.
         Assert.InRange(sent.Average(), theory, theory * 1.01);
-    }
-
-    private sealed class CountingTransport(ITransport link) : ITransport
-    {
-        public long Sent { get; private set; }
-
-        public int Rank => link.Rank;
-
-        public int WorldSize => link.WorldSize;
-
-        public Task ShiftAsync(ReadOnlyMemory<byte> send, Memory<byte> receive, string operation)
-        {
-            Sent += send.Length;
-            return link.ShiftAsync(send, receive, operation);
-        }
-
-        public void Dispose() => link.Dispose();
     }
 }
