@@ -24,7 +24,8 @@ public sealed class KilledRankTests
             string[] ends = await Task.WhenAll(LineAsync(ranks[0], "lost rank"), LineAsync(ranks[2], "lost rank"));
 
             Assert.All(ends, end => Assert.Contains("lost rank 1", end, StringComparison.Ordinal));
-            await Task.WhenAll(ranks.Select(rank => rank.WaitForExitAsync(TestContext.Current.CancellationToken))).WaitAsync(TimeSpan.FromMinutes(2));
+            await Task.WhenAll(ranks.Select(rank => rank.WaitForExitAsync(TestContext.Current.CancellationToken)))
+                .WaitAsync(TimeSpan.FromMinutes(2), TestContext.Current.CancellationToken);
         }
         finally
         {

@@ -1,6 +1,5 @@
 using System.Globalization;
 using DeepSpeedSharp.Engine.Comm;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Tests.Comm;
