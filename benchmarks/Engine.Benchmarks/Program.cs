@@ -22,9 +22,9 @@ if (args is ["engine-step", .. string[] count])
     return;
 }
 
-if (args is ["all-reduce"])
+if (args is ["all-reduce", .. string[] limit])
 {
-    AllReduceRank.Run();
+    AllReduceRank.Run(limit.Length > 0 && double.TryParse(limit[0], out double seconds) ? seconds : 2);
     return;
 }
 

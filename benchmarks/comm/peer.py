@@ -8,20 +8,27 @@ import torch.distributed as dist
 
 torch.set_num_threads(1)
 dist.init_process_group("gloo")
-budget = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0  # at most, per size
 size = 1 << 10
 while size <= 64 << 20:
     tensor = torch.ones(size // 4)
-    calls = max(7, min(3000, int(budget * 2e8) // size))
+    calls = max(20, min(3000, 200_000_000 // size))
     times = []
-    for call in range(calls + 5):
+    begin = time.perf_counter()
+    for call in range(calls + 10):
+        # All ranks end after the same call.
+        if call % 10 == 0:
+            late = torch.tensor([time.perf_counter() - begin > seconds], dtype=torch.int32)
+            dist.all_reduce(late, op=dist.ReduceOp.MAX)
+            if late.item() and times:
+                break
         if size >= 1 << 20:
             dist.barrier()
         start = time.perf_counter()
         dist.all_reduce(tensor)
         end = time.perf_counter()
         tensor.fill_(1)
-        if call >= 5:
+        if call >= 10:
             times.append((end - start) * 1e6)
     times.sort()
     if dist.get_rank() == 0:
