@@ -123,6 +123,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         }
 
         _observer.BeforeForward(GlobalSteps);
+        Group.FlightRecorder?.Step = GlobalSteps;
         try
         {
             return forward().MoveToOuterDisposeScope();

@@ -29,7 +29,7 @@ internal sealed class EmbeddingRows(Tensor gradient, string name) : IDisposable
         Tensor sum = gradient.dtype == travelling ? gradient : gradient.to(travelling).DetachFromDisposeScope();
         try
         {
-            await group.InTurnAsync(() => SumNowAsync(group, sum, touched)).ConfigureAwait(false);
+            await group.InTurnAsync(() => SumNowAsync(group, sum, touched), "rows of an embedding").ConfigureAwait(false);
             if (!ReferenceEquals(sum, gradient))
             {
                 using IDisposable noGrad = no_grad();

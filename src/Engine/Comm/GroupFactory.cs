@@ -28,6 +28,9 @@ internal sealed class GroupFactory
         }
     }
 
+    /// <summary>The last collectives of this process; null in a run of one process.</summary>
+    public FlightRecorder? Recorder => _store?.Recorder;
+
     /// <summary>Finds the other ranks of the run and links them.</summary>
     /// <param name="place">This process.</param>
     /// <param name="timeout">Longest wait, here and in each collective.</param>

@@ -105,7 +105,15 @@ internal sealed class HostCollectives : ICollectives
     }
 
     /// <summary>Runs several collectives, so that no other comes between them.</summary>
-    public Task InTurn(Func<Task> collectives) => _queue.Start(() => collectives().GetAwaiter().GetResult());
+    public Task InTurn(Func<Task> collectives, string name)
+    {
+        long token = _flight?.RecordStart("Several", name, 0, null) ?? 0;
+        return _queue.Start(() =>
+        {
+            collectives().GetAwaiter().GetResult();
+            _flight?.RecordEnd(token);
+        });
+    }
 
     /// <summary>Gathers bytes on this thread; only in one's turn.</summary>
     public byte[][] GatherNow(byte[] mine, string name)

@@ -1,5 +1,9 @@
 using DeepSpeedSharp.Config;
+<<<<<<< HEAD
 using DeepSpeedSharp.Engine.Comm.Nccl;
+=======
+using DeepSpeedSharp.Engine.Comm.Recording;
+>>>>>>> comm-store
 
 namespace DeepSpeedSharp.Engine.Comm;
 
@@ -48,6 +52,9 @@ public sealed partial class ProcessGroup : IDisposable
 
     /// <summary>Why CUDA tensors do not go through NCCL although this rank could; null when there is no reason to tell.</summary>
     internal string? WhyNotNccl { get; init; }
+
+    /// <summary>The last collectives of this process, in all its groups; null in a run of one process.</summary>
+    public FlightRecorder? FlightRecorder => _factory?.Recorder;
 
     /// <summary>The rank in the run of a rank of this group.</summary>
     /// <param name="groupRank">From 0 to <see cref="WorldSize"/> - 1.</param>
@@ -109,8 +116,9 @@ public sealed partial class ProcessGroup : IDisposable
     /// <remarks>A collective that is started when another has ended would take its place in the order by chance, and
     /// another one on each rank.</remarks>
     /// <param name="collectives">Calls <see cref="GatherNowAsync"/> and <see cref="ReduceNowAsync"/> only, the same ones on every rank.</param>
+    /// <param name="name">What they move, for messages.</param>
     /// <returns>Ends with them; faults with <see cref="PeerLostException"/>.</returns>
-    internal Task InTurnAsync(Func<Task> collectives) => _host.InTurn(collectives);
+    internal Task InTurnAsync(Func<Task> collectives, string name) => _host.InTurn(collectives, name);
 
     /// <summary>Gathers bytes of all ranks; within <see cref="InTurnAsync"/>.</summary>
     internal Task<byte[][]> GatherNowAsync(byte[] mine, string name) => Task.FromResult(_host.GatherNow(mine, name));
