@@ -40,15 +40,11 @@ internal sealed class RunningWorker : IDisposable
 
     /// <summary>Starts the worker.</summary>
     public static RunningWorker Start(string arguments, params (string Name, string Value)[] environment) =>
-<<<<<<< HEAD
         StartWith(Program, arguments, environment);
 
     /// <summary>Starts a program that starts the worker.</summary>
-    public static RunningWorker StartWith(string program, string arguments, params (string Name, string Value)[] environment)
-    {
-        var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
-=======
-        Start(new ProcessStartInfo(Program, arguments), environment);
+    public static RunningWorker StartWith(string program, string arguments, params (string Name, string Value)[] environment) =>
+        Start(new ProcessStartInfo(program, arguments), environment);
 
     /// <summary>Starts the worker in a network namespace; it keeps the process id of the program that enters it.</summary>
     public static RunningWorker StartIn(string network, string arguments, params (string Name, string Value)[] environment) =>
@@ -57,7 +53,6 @@ internal sealed class RunningWorker : IDisposable
     private static RunningWorker Start(ProcessStartInfo start, (string Name, string Value)[] environment)
     {
         (start.RedirectStandardOutput, start.RedirectStandardError) = (true, true);
->>>>>>> comm-store
         foreach (string name in start.Environment.Keys.Where(k => k.StartsWith("DSJ_", StringComparison.Ordinal)).ToArray())
         {
             start.Environment.Remove(name);

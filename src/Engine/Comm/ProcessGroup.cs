@@ -1,9 +1,6 @@
 using DeepSpeedSharp.Config;
-<<<<<<< HEAD
 using DeepSpeedSharp.Engine.Comm.Nccl;
-=======
 using DeepSpeedSharp.Engine.Comm.Recording;
->>>>>>> comm-store
 
 namespace DeepSpeedSharp.Engine.Comm;
 
