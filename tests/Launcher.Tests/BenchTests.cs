@@ -1,5 +1,6 @@
 using System.Text.Json;
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Launcher.Tests.Launch;
 
 namespace DeepSpeedSharp.Launcher.Tests;
 

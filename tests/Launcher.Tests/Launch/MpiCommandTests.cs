@@ -97,7 +97,7 @@ public sealed class MpiCommandTests
             #!/bin/sh
             while :; do case $1 in -n) SLURM_NTASKS=$2; shift 2;; --ntasks-per-node=*) SLURM_NTASKS_PER_NODE=${1#*=}; shift;;
               --export=*) for v in $(echo "${1#*ALL,}" | tr , ' '); do export "$v"; done; shift;; -*) shift;; *) break;; esac; done
-            export SLURM_NTASKS SLURM_NTASKS_PER_NODE; rank=0
+            export SLURM_NTASKS SLURM_NTASKS_PER_NODE SLURM_STEP_NUM_TASKS=$SLURM_NTASKS; rank=0
             while [ $rank -lt $SLURM_NTASKS ]; do
               SLURM_PROCID=$rank SLURM_LOCALID=$((rank % SLURM_NTASKS_PER_NODE)) "$@" & rank=$((rank + 1))
             done
