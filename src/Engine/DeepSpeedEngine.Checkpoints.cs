@@ -110,15 +110,26 @@ public sealed partial class DeepSpeedEngine
     /// <param name="fileName">Name of the safetensors file.</param>
     /// <returns>Path of the file.</returns>
     /// <exception cref="CheckpointException">It could not be written.</exception>
+    /// <exception cref="InvalidOperationException">In ZeRO stage 3, <c>stage3_gather_16bit_weights_on_model_save</c> is false.</exception>
     public string Save16BitModel(string directory, string fileName = "model.safetensors")
     {
         Settle();
+        if (_config.Zero is { Stage: 3, Stage3.Gather16BitWeightsOnModelSave: false })
+        {
+            throw new InvalidOperationException("in ZeRO stage 3 no rank has the weights, and zero_optimization.stage3_gather_16bit_weights_on_model_save "
+                + "is false: set it to true to have them gathered, one parameter at a time, as they are written; or SaveCheckpoint");
+        }
+
         return CheckpointWriter.SaveWeights(directory, fileName, Group, _parameters);
     }
 
     /// <summary>The model's parameters and buffers by name, as the model computes with them.</summary>
     /// <returns>Views of the engine's buffers; the caller disposes them.</returns>
-    public IReadOnlyDictionary<string, Tensor> ModuleStateDict() => _parameters.Slots
+    /// <exception cref="InvalidOperationException">In ZeRO stage 3, where no rank has them.</exception>
+    public IReadOnlyDictionary<string, Tensor> ModuleStateDict() => _config.Zero.Stage == 3
+        ? throw new InvalidOperationException("in ZeRO stage 3 no rank has the parameters: read them inside DeepSpeed.Zero.GatheredParameters, "
+            + "or write them with Save16BitModel or SaveCheckpoint")
+        : _parameters.Slots
         .Select(slot => (slot.Name, Tensor: FlatParameters.View(_parameters.Weights, slot)))
         .Concat(_parameters.Constants.Select(c => (c.Name, Tensor: c.Tensor.alias())))
         .ToDictionary(pair => pair.Name, pair => pair.Tensor);

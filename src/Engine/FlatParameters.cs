@@ -329,6 +329,11 @@ internal sealed class FlatParameters : IDisposable
         return whole.view([.. slot.Shape]).MoveToOuterDisposeScope();
     }
 
+    /// <summary>A parameter as the model computes with it. In stage 3 every rank must call this.</summary>
+    /// <returns>In the parameter's shape; the caller disposes it.</returns>
+    public Tensor WholeWeight(ParameterSlot slot, ProcessGroup group) =>
+        IsPartitioned ? CollectState(OwnWeights, slot, group) : View(Weights, slot);
+
     /// <summary>Makes sure that backward still adds to <see cref="Gradients"/>.</summary>
     /// <exception cref="InvalidOperationException">Somebody replaced a gradient, so nothing would be trained.</exception>
     public void CheckGradientViews()

@@ -74,19 +74,35 @@ internal static class CheckpointWriter
         string path = Path.Combine(directory, fileName);
         Agree(group, "writing the weights", fileName, () =>
         {
-            if (group.Rank != 0)
-            {
-                return [];
-            }
-
             using DisposeScope scope = NewDisposeScope();
             using IDisposable noGrad = no_grad();
-            Directory.CreateDirectory(directory);
-            CheckpointFile file = SafetensorsWriter.Write(path + ".part",
-                [.. parameters.Slots.Select(slot => (slot.Name, FlatParameters.View(parameters.Weights, slot))),
-                    .. parameters.Constants.Select(c => (c.Name, c.Tensor))]);
-            File.Move(path + ".part", path, overwrite: true);
-            return [file];
+            int collected = 0; // in stage 3, by all ranks in the order of the slots
+            SafetensorsWriter.Entry[] entries = [.. parameters.Slots.Select(slot => new SafetensorsWriter.Entry(
+                slot.Name, parameters.OwnWeights.dtype, slot.Shape, () =>
+                {
+                    collected++;
+                    return parameters.WholeWeight(slot, group);
+                }))];
+            try
+            {
+                if (group.Rank != 0)
+                {
+                    return [];
+                }
+
+                Directory.CreateDirectory(directory);
+                CheckpointFile file = SafetensorsWriter.Write(path + ".part",
+                    [.. entries, .. parameters.Constants.Select(c => SafetensorsWriter.Entry.Of(c.Name, c.Tensor))]);
+                File.Move(path + ".part", path, overwrite: true);
+                return [file];
+            }
+            finally
+            {
+                while (parameters.Partitioned.Count > 0 && collected < entries.Length)
+                {
+                    entries[collected].Make().Dispose();
+                }
+            }
         });
         return path;
     }
