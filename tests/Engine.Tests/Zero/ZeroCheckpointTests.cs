@@ -12,6 +12,8 @@ public sealed class ZeroCheckpointTests : IDisposable
 {
     private const string Clipped = "\"train_batch_size\": 12, \"gradient_clipping\": 0.5,";
 
+    private const string Three = """{"stage": 3, "stage3_param_persistence_threshold": 0}""";
+
     private readonly string _folder = Directory.CreateTempSubdirectory("zero-checkpoint-tests-").FullName;
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
@@ -21,7 +23,7 @@ public sealed class ZeroCheckpointTests : IDisposable
         var data = new TheoryData<int, int>();
         foreach (int ranks in (int[])[1, 2, 3])
         {
-            foreach (int stage in (int[])[0, 1, 2])
+            foreach (int stage in (int[])[0, 1, 2, 3])
             {
                 data.Add(ranks, stage);
             }
@@ -39,18 +41,27 @@ public sealed class ZeroCheckpointTests : IDisposable
     [InlineData(2, """{"stage": 0}""", 4, """{"stage": 2, "round_robin_gradients": true}""")]
     [InlineData(3, """{"stage": 1, "round_robin_gradients": true}""", 2, """{"stage": 2}""")]
     [InlineData(1, """{"stage": 2}""", 3, """{"stage": 1}""")]
+    [InlineData(4, Three, 1, """{"stage": 0}""")]
+    [InlineData(4, Three, 2, """{"stage": 1}""")]
+    [InlineData(4, Three, 3, """{"stage": 2, "round_robin_gradients": true}""")]
+    [InlineData(3, Three, 4, """{"stage": 3}""")]
+    [InlineData(2, """{"stage": 0}""", 4, Three)]
     public void Load_SavedInAnotherLayout_GoesOnAsIfNeverInterrupted(int savedBy, string saved, int loadedBy, string loaded) =>
         LoadGoesOn((savedBy, saved), (loadedBy, loaded), "");
 
     // In 16 bits the masters are what has to survive.
-    [Fact]
-    public void Load_Bf16InAnotherLayout_RestoresTheMasters()
+    [Theory]
+    [InlineData("""{"stage": 2}""", """{"stage": 1, "round_robin_gradients": true}""")]
+    [InlineData(Three, """{"stage": 1}""")]
+    [InlineData("""{"stage": 1}""", Three)]
+    [InlineData("""{"stage": 2}""", """{"stage": 3}""")]
+    public void Load_Bf16InAnotherLayout_RestoresTheMasters(string saved, string loaded)
     {
         const string Rest = Clipped + "\"bf16\": {\"enabled\": true},";
         string again = Path.Combine(_folder, "again");
-        Ranks.Run(4, group => ZeroRun.Train(group, """{"stage": 2}""", 3, Rest, save: _folder));
+        Ranks.Run(4, group => ZeroRun.Train(group, saved, 3, Rest, save: _folder));
 
-        Ranks.Run(3, group => ZeroRun.Train(group, """{"stage": 1, "round_robin_gradients": true}""", 0, Rest, load: _folder, save: again));
+        Ranks.Run(3, group => ZeroRun.Train(group, loaded, 0, Rest, load: _folder, save: again));
 
         foreach (string file in (string[])["model.safetensors", "optimizer.safetensors"])
         {
@@ -77,6 +88,7 @@ public sealed class ZeroCheckpointTests : IDisposable
     [Theory]
     [InlineData(1, "optimizer.safetensors")]
     [InlineData(2, "model.safetensors")]
+    [InlineData(3, "model.safetensors")]
     public void Load_OneByteChanged_AllRanksNameTheFile(int stage, string file)
     {
         string zero = $$"""{"stage": {{stage}}}""";
