@@ -34,6 +34,7 @@ internal sealed class FlatParameters : IDisposable
     private const long AlignmentElements = 32;
 
     private readonly TorchSharp.Modules.Parameter[] _leaves;
+    private readonly Tensor? _masters; // null when they are offloaded
     private readonly nint[] _gradientAddresses = []; // empty when backward makes the gradients
     private Tensor[] _unrounded = []; // the model's own values, while sharded masters still need them
     private readonly Sharding _sharding;
@@ -44,8 +45,11 @@ internal sealed class FlatParameters : IDisposable
     /// <param name="precision">Element types.</param>
     /// <param name="groups">Decides the groups from names and shapes; null means one group without an optimizer's numbers.</param>
     /// <param name="sharding">What is sharded; null is nothing.</param>
+    /// <param name="offload">Makes the place of masters and gradients outside the device for a shard of so many elements;
+    /// null keeps them on it.</param>
     public FlatParameters(nn.Module model, Device device, PrecisionPlan precision,
-        Func<IReadOnlyList<(string Name, long[] Shape)>, IReadOnlyList<GroupSpec>> groups, Sharding? sharding = null)
+        Func<IReadOnlyList<(string Name, long[] Shape)>, IReadOnlyList<GroupSpec>> groups, Sharding? sharding = null,
+        Func<long, OptimizerOffload>? offload = null)
     {
         _sharding = sharding ?? Sharding.None;
         using DisposeScope scope = NewDisposeScope();
@@ -76,14 +80,17 @@ internal sealed class FlatParameters : IDisposable
         Groups = [.. laidOut.Select(group => new ParameterGroup(group.Spec.Name, group.Spec.Params, group.Slots, Own))];
         Slots = [.. laidOut.SelectMany(group => group.Slots)];
         _leaves = [.. Slots.Select(slot => trainable[slot.Name])];
-        HasMasters = precision.HasMasters;
+        Offload = offload?.Invoke(Own.Length);
+        HasMasters = precision.HasMasters || Offload is not null;
         Weights = zeros(Shards.Elements, precision.Model, device).DetachFromDisposeScope();
         OwnWeights = Weights.narrow(0, Own.Start, Own.Length).DetachFromDisposeScope();
-        Masters = HasMasters ? zeros(Own.Length, float32, device).DetachFromDisposeScope() : OwnWeights;
-        MasterState = new TensorShard(Masters);
+        _masters = Offload is not null ? null : HasMasters ? zeros(Own.Length, float32, device).DetachFromDisposeScope() : OwnWeights;
+        MasterState = Offload?.Masters ?? new TensorShard(_masters!);
         bool shardsGradients = _sharding.Stage >= 2;
-        Gradients = zeros(shardsGradients ? Own.Length : Shards.Elements, precision.Gradients, device).DetachFromDisposeScope();
-        OwnGradients = (shardsGradients ? Gradients.alias() : Gradients.narrow(0, Own.Start, Own.Length)).DetachFromDisposeScope();
+        OnHost = Offload?.HostElements ?? 0;
+        long onDevice = Own.Length - OnHost;
+        Gradients = zeros(shardsGradients ? onDevice : Shards.Elements, precision.Gradients, device).DetachFromDisposeScope();
+        OwnGradients = (shardsGradients ? Gradients.alias() : Gradients.narrow(0, Own.Start + OnHost, onDevice)).DetachFromDisposeScope();
         _unrounded = HasMasters && _sharding.IsOn ? [.. _leaves.Select(leaf => leaf.detach().DetachFromDisposeScope())] : [];
         _gradientAddresses = shardsGradients ? [] : new nint[Slots.Count];
         for (int i = 0; i < Slots.Count; i++)
@@ -131,16 +138,24 @@ internal sealed class FlatParameters : IDisposable
     /// <summary>[own]: the part of <see cref="Weights"/> that this rank updates.</summary>
     public Tensor OwnWeights { get; }
 
-    /// <summary>[own] fp32: what the optimizer updates; <see cref="OwnWeights"/> itself in fp32 training.</summary>
-    public Tensor Masters { get; }
+    /// <summary>[own] fp32: what the optimizer updates; <see cref="OwnWeights"/> itself in fp32 training. Not with
+    /// <see cref="Offload"/>.</summary>
+    public Tensor Masters => _masters ?? throw new InvalidOperationException("the masters are offloaded");
 
     /// <summary>[own] fp32: the same values as <see cref="Masters"/>, for who reads and writes state from outside the step.</summary>
     public IShardBuffer MasterState { get; }
 
-    /// <summary>[n] gradients, which backward adds to; in stage 2 [own], the sums over ranks.</summary>
+    /// <summary>Where masters, moments and gradients of this rank's shard are, when not on the device; null otherwise.</summary>
+    public OptimizerOffload? Offload { get; }
+
+    /// <summary>The first so many elements of the shard are updated on the host.</summary>
+    public long OnHost { get; }
+
+    /// <summary>[n] gradients, which backward adds to; in stage 2 those of the shard that the device updates, the sums over
+    /// ranks.</summary>
     public Tensor Gradients { get; }
 
-    /// <summary>[own]: the part of the gradients that this rank's optimizer reads.</summary>
+    /// <summary>[own - <see cref="OnHost"/>]: the gradients of the shard that the device updates.</summary>
     public Tensor OwnGradients { get; }
 
     /// <summary>Whether masters and weights are two tensors.</summary>
@@ -151,7 +166,7 @@ internal sealed class FlatParameters : IDisposable
 
     /// <summary>Bytes of weights, masters and gradients that this rank holds for all of training.</summary>
     public long Bytes => Weights.numel() * Weights.element_size() + Gradients.numel() * Gradients.element_size()
-        + (HasMasters ? Masters.numel() * sizeof(float) : 0);
+        + (HasMasters ? MasterState.DeviceBytes : 0);
 
     /// <summary>Gives every rank the values of rank 0, unrounded where there are masters. Every rank must call this once.</summary>
     public void ShareFromRankZero(ProcessGroup group)
@@ -198,6 +213,50 @@ internal sealed class FlatParameters : IDisposable
     /// <param name="bucketElements">Largest number of elements that are gathered at a time.</param>
     public void GatherWeights(ProcessGroup group, long bucketElements) =>
         group.AllGather(Weights, _shardRanges, "weights", bucketElements);
+
+    /// <summary>Adds gradients that are sums over ranks to those of this rank's shard, wherever these are (stage 2).</summary>
+    /// <param name="start">First element, counted in the shard.</param>
+    /// <param name="sums">[length], contiguous.</param>
+    /// <returns>The mark after which the memory of the sums may be used again; null when it may be at once.</returns>
+    public CudaEvent? AddToOwnGradients(long start, Tensor sums)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        long host = Math.Clamp(OnHost - start, 0, sums.numel()), rest = sums.numel() - host;
+        CudaEvent? taken = host == 0 ? null : Offload!.Gradients.Put(start, sums.narrow(0, 0, host));
+        if (rest > 0)
+        {
+            OwnGradients.narrow(0, start + host - OnHost, rest).add_(sums.narrow(0, host, rest));
+        }
+
+        return taken;
+    }
+
+    /// <summary>Starts bringing those of the flat gradients to the host that this rank updates there (stage 1).</summary>
+    /// <param name="reduced">A range of <see cref="Gradients"/> that is summed over ranks; not to be changed before the step.</param>
+    public void SendOwnGradients(ElementRange reduced)
+    {
+        ElementRange part = reduced.Intersect(new ElementRange(Own.Start, OnHost));
+        if (part.Length > 0)
+        {
+            using IDisposable noGrad = no_grad();
+            using Tensor sums = Gradients.narrow(0, part.Start, part.Length).DetachFromDisposeScope();
+            Offload!.Gradients.Put(part.Start - Own.Start, sums);
+        }
+    }
+
+    /// <summary>The norm of the gradients of this rank's shard, on the device or, with offload, on the CPU.</summary>
+    /// <returns>Scalar fp32; the caller disposes it.</returns>
+    public Tensor NormOfOwnGradients() => Offload?.NormOf(OwnGradients) ?? WideNorm.Of(OwnGradients);
+
+    /// <summary>Forgets the gradients of this step.</summary>
+    public void ClearGradients()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        Gradients.zero_();
+        Offload?.Gradients.Clear();
+    }
 
     /// <summary>Sets a parameter: its weight, and the masters that this rank has of it.</summary>
     /// <param name="slot">The parameter.</param>
@@ -282,9 +341,12 @@ internal sealed class FlatParameters : IDisposable
 
     public void Dispose()
     {
-        foreach (Tensor tensor in (ReadOnlySpan<Tensor>)[OwnWeights, Weights, Masters, OwnGradients, Gradients, .. _unrounded])
+        foreach (Tensor tensor in (ReadOnlySpan<Tensor>)[OwnWeights, Weights, OwnGradients, Gradients, .. _unrounded])
         {
             tensor.Dispose();
         }
+
+        MasterState.Dispose();
+        Offload?.Dispose();
     }
 }

@@ -1,0 +1,30 @@
+using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Precision;
+using static TorchSharp.torch;
+
+namespace DeepSpeedSharp.Engine.Zero;
+
+/// <summary>Makes the offload that a config asks for.</summary>
+internal static class Offloading
+{
+    /// <summary>What makes it, when the shard's size is known; null when nothing is offloaded.</summary>
+    /// <param name="config">The config; <see cref="EngineLimits"/> has passed it.</param>
+    /// <param name="precision">Element types.</param>
+    /// <param name="device">Where training runs.</param>
+    /// <param name="rank">This rank.</param>
+    /// <param name="warn">Takes what the user should know.</param>
+    public static Func<long, OptimizerOffload>? Of(DeepSpeedConfig config, PrecisionPlan precision, Device device, int rank, Action<string> warn)
+    {
+        if (config.Zero is not { Stage: > 0, OffloadOptimizer: { Device: not OffloadDevice.None } offload } zero)
+        {
+            return null;
+        }
+
+        return own =>
+        {
+            OffloadCut cut = OffloadCut.Of(own, offload.Ratio, zero.Stage3.SubGroupSize);
+            IHostStates states = new ResidentStates(cut.Host, offload.PinMemory);
+            return new OptimizerOffload(cut, states, precision.Model, precision.Gradients, device, offload.PinMemory);
+        };
+    }
+}
