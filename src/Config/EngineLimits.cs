@@ -139,7 +139,6 @@ public static class EngineLimits
                 "remove it; \"device\": \"cpu\" overlaps the copies with the update");
         }
 
-        NotYet(errors, config.Zero.OffloadOptimizer is { Device: OffloadDevice.Nvme }, $"{Path}.device", "use \"cpu\"", "offload to a disk");
         if (config.Optimizer is not { } optimizer)
         {
             return;

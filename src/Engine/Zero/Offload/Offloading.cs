@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Native.Disk;
 using DeepSpeedSharp.Engine.Precision;
 using static TorchSharp.torch;
 
@@ -12,8 +13,8 @@ internal static class Offloading
     /// <param name="precision">Element types.</param>
     /// <param name="device">Where training runs.</param>
     /// <param name="rank">This rank.</param>
-    /// <param name="warn">Takes what the user should know.</param>
-    public static Func<long, OptimizerOffload>? Of(DeepSpeedConfig config, PrecisionPlan precision, Device device, int rank, Action<string> warn)
+    /// <param name="say">Takes how it is done, for the log.</param>
+    public static Func<long, OptimizerOffload>? Of(DeepSpeedConfig config, PrecisionPlan precision, Device device, int rank, Action<string> say)
     {
         if (config.Zero is not { Stage: > 0, OffloadOptimizer: { Device: not OffloadDevice.None } offload } zero)
         {
@@ -23,8 +24,19 @@ internal static class Offloading
         return own =>
         {
             OffloadCut cut = OffloadCut.Of(own, offload.Ratio, zero.Stage3.SubGroupSize);
-            IHostStates states = new ResidentStates(cut.Host, offload.PinMemory);
+            IHostStates states = offload.Device == OffloadDevice.Nvme ? OnDisk(cut, config, offload, rank, say)
+                : new ResidentStates(cut.Host, offload.PinMemory);
             return new OptimizerOffload(cut, states, precision.Model, precision.Gradients, device, offload.PinMemory);
         };
+    }
+
+    private static DiskStates OnDisk(OffloadCut cut, DeepSpeedConfig config, OffloadOptimizerConfig offload, int rank, Action<string> say)
+    {
+        AsyncIOConfig aio = config.AsyncIO;
+        var states = new DiskStates(cut.Host, new DiskStateOptions(offload.NvmePath!, offload.BufferCount, offload.PipelineRead,
+            offload.PipelineWrite, offload.FastInit, offload.PinMemory,
+            DiskOptions.Of(aio.BlockSizeBytes, aio.QueueDepth, aio.IntraOpParallelism, aio.SingleSubmit, aio.OverlapEvents)), rank);
+        say($"the optimizer's state is in {states.Folder}, moved by {states.How}");
+        return states;
     }
 }
