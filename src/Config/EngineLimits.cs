@@ -90,7 +90,6 @@ public static class EngineLimits
     private static void AddZero(DeepSpeedConfig config, ConfigErrors errors)
     {
         ZeroConfig zero = config.Zero;
-        NotYet(errors, zero.Stage == 3, "zero_optimization.stage", "use 0, 1 or 2", "ZeRO stage 3");
         NotYet(errors, zero.OffloadParam is { Device: not OffloadDevice.None }, "zero_optimization.offload_param", "remove it",
             "offload of parameters");
         AddOffload(config, errors);
@@ -99,7 +98,8 @@ public static class EngineLimits
             errors.Add("zero_optimization.legacy_stage1", "the first version of stage 1 does not exist any more", "remove it");
         }
 
-        NotYet(errors, zero.EnableSanityChecks, "zero_optimization.enable_sanity_checks", "remove it");
+        NotYet(errors, zero.EnableSanityChecks && zero.Stage < 3, "zero_optimization.enable_sanity_checks", "remove it, or use stage 3");
+        NotYet(errors, zero.Stage3.PipelineLoadingCheckpoint && zero.Stage == 3, "zero_optimization.pipeline_loading_checkpoint", "use false");
         AddZeroPlusPlus(zero.PlusPlus, errors);
         if (zero.Stage == 0)
         {

@@ -61,7 +61,8 @@ public sealed partial class DeepSpeedEngine : IDisposable
         }
 
         _averaging = AveragingPlan.From(config, group.WorldSize);
-        _zero = ZeroStages.Create(config, module, _parameters, group, _averaging, _precision.Communication);
+        _warn = group.Rank == 0 ? output.Warn : _ => { };
+        _zero = ZeroStages.Create(config, module, _parameters, group, _averaging, _precision.Communication, _warn);
         Optimizer = client.Optimizer(config, _parameters, device);
         (Schedule, _clientSchedule) = client.Schedule(config, Optimizer);
         if (Schedule?.Warning is { } warning)
@@ -118,19 +119,27 @@ public sealed partial class DeepSpeedEngine : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         using DisposeScope scope = NewDisposeScope();
-        if (_observer is null || !Module.training)
+        bool isObserved = _observer is not null && Module.training;
+        if (isObserved)
         {
-            return forward().MoveToOuterDisposeScope();
+            _observer!.BeforeForward(GlobalSteps);
         }
 
-        _observer.BeforeForward(GlobalSteps);
         try
         {
             return forward().MoveToOuterDisposeScope();
         }
+        catch
+        {
+            _zero.AbandonForward();
+            throw;
+        }
         finally
         {
-            _observer.AfterForward();
+            if (isObserved)
+            {
+                _observer!.AfterForward();
+            }
         }
     }
 
@@ -172,6 +181,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
             catch
             {
                 ActivationCheckpoint.ThrowIfFailed(); // a block's own error says more than libtorch's
+                _zero.ThrowIfFailed();
                 throw;
             }
         }

@@ -11,11 +11,12 @@ namespace DeepSpeedSharp.Engine;
 /// <summary>One parameter of the model and its place in the flat buffers.</summary>
 /// <param name="Name">Its name in the model, as in a state dictionary.</param>
 /// <param name="Shape">Its shape.</param>
-/// <param name="Offset">First element in the flat buffers.</param>
+/// <param name="Offset">First element in the flat buffers; in ZeRO stage 3, where each parameter is cut on its own, the first
+/// one of each rank's part in that rank's shard.</param>
 /// <param name="Elements">Number of elements.</param>
 internal sealed record ParameterSlot(string Name, IReadOnlyList<long> Shape, long Offset, long Elements)
 {
-    /// <summary>Its elements in the flat buffers.</summary>
+    /// <summary>Its elements in the flat buffers; not in stage 3.</summary>
     public ElementRange Range => new(Offset, Elements);
 }
 
@@ -26,17 +27,22 @@ internal sealed record ParameterSlot(string Name, IReadOnlyList<long> Shape, lon
 /// follow each other, so each is one range. The views are made with set_data, which keeps each parameter object, so
 /// tied weights stay tied and hooks stay in place; it also changes the element type, unlike <c>module.to</c>, which
 /// would replace the objects. Under ZeRO every rank has all weights, and of what the optimizer works with only the
-/// range <see cref="Own"/>; in stage 2 that includes the gradients, and backward makes its own.
+/// range <see cref="Own"/>; in stage 2 that includes the gradients, and backward makes its own. In stage 3 there are no
+/// flat weights either: every parameter is cut into equal parts, a rank's shard is its parts of all of them in a row,
+/// and the model's tensors are whole only while they are used (<see cref="Partitioned"/>).
 /// </remarks>
 internal sealed class FlatParameters : IDisposable
 {
     // 128 bytes of fp32: vector loads and NCCL want aligned starts.
-    private const long AlignmentElements = 32;
+    internal const long AlignmentElements = 32;
 
     private readonly TorchSharp.Modules.Parameter[] _leaves;
     private readonly Tensor? _masters; // null when they are offloaded
+    private readonly Tensor? _weights; // null in stage 3
+    private readonly List<ParameterPartition> _cuts; // of each slot in stage 3
+    private readonly Dictionary<string, int> _slotIndices;
     private readonly nint[] _gradientAddresses = []; // empty when backward makes the gradients
-    private Tensor[] _unrounded = []; // the model's own values, while sharded masters still need them
+    private Tensor?[] _unrounded = []; // the model's own values, while sharded masters or shards still need them
     private readonly Sharding _sharding;
     private readonly IReadOnlyList<ElementRange> _shardRanges; // by rank
 
@@ -61,29 +67,47 @@ internal sealed class FlatParameters : IDisposable
             throw new ArgumentException("the model has no trainable parameters; did its constructor call RegisterComponents()?", nameof(model));
         }
 
+        _cuts = [];
         long end = 0;
-        var laidOut = new List<(GroupSpec Spec, ParameterSlot[] Slots)>();
+        var laidOut = new List<(GroupSpec Spec, ParameterSlot[] Slots, long Start, long End)>();
         foreach (GroupSpec spec in groups([.. trainable.Select(p => (p.Key, p.Value.shape))]))
         {
-            laidOut.Add((spec, [.. ShardMap.Order(spec.ParameterNames.Count, _sharding.WorldSize, _sharding.RoundRobin).Select(i =>
+            long start = end;
+            bool roundRobin = _sharding.RoundRobin && _sharding.Stage < 3; // every rank has a part of every parameter there
+            laidOut.Add((spec, [.. ShardMap.Order(spec.ParameterNames.Count, _sharding.WorldSize, roundRobin).Select(i =>
             {
                 TorchSharp.Modules.Parameter leaf = trainable[spec.ParameterNames[i]];
                 var slot = new ParameterSlot(spec.ParameterNames[i], leaf.shape, end, leaf.numel());
-                end += (slot.Elements + AlignmentElements - 1) / AlignmentElements * AlignmentElements;
+                _cuts.Add(ParameterPartition.Of(slot.Elements, _sharding.WorldSize, AlignmentElements));
+                end += IsPartitioned ? _cuts[^1].PartElements : (slot.Elements + AlignmentElements - 1) / AlignmentElements * AlignmentElements;
                 return slot;
-            })]));
+            })], start, end));
         }
 
-        Shards = ShardMap.Over(end, _sharding.WorldSize, AlignmentElements);
+        Shards = IsPartitioned ? new ShardMap(end * _sharding.WorldSize, _sharding.WorldSize)
+            : ShardMap.Over(end, _sharding.WorldSize, AlignmentElements);
         Own = Shards.RangeOf(_sharding.Rank);
         _shardRanges = Shards.Cut(new ElementRange(0, Shards.Elements));
-        Groups = [.. laidOut.Select(group => new ParameterGroup(group.Spec.Name, group.Spec.Params, group.Slots, Own))];
+        Groups = [.. laidOut.Select(group => IsPartitioned
+            ? new ParameterGroup(group.Spec.Name, group.Spec.Params, group.Slots, new ElementRange(group.Start, group.End - group.Start))
+            : new ParameterGroup(group.Spec.Name, group.Spec.Params, group.Slots,
+                ParameterGroup.WholeOf(group.Slots).Intersect(Own).From(Own.Start)))];
         Slots = [.. laidOut.SelectMany(group => group.Slots)];
+        _slotIndices = Slots.Select((slot, i) => (slot.Name, i)).ToDictionary(pair => pair.Name, pair => pair.i);
         _leaves = [.. Slots.Select(slot => trainable[slot.Name])];
         Offload = offload?.Invoke(Own.Length);
-        HasMasters = precision.HasMasters || Offload is not null;
-        Weights = zeros(Shards.Elements, precision.Model, device).DetachFromDisposeScope();
-        OwnWeights = Weights.narrow(0, Own.Start, Own.Length).DetachFromDisposeScope();
+        (Device, HasMasters) = (device, precision.HasMasters || Offload is not null);
+        if (IsPartitioned)
+        {
+            OwnWeights = zeros(Own.Length, precision.Model, device).DetachFromDisposeScope();
+            WeightShards = new WeightShards(OwnWeights);
+        }
+        else
+        {
+            _weights = zeros(Shards.Elements, precision.Model, device).DetachFromDisposeScope();
+            OwnWeights = _weights.narrow(0, Own.Start, Own.Length).DetachFromDisposeScope();
+        }
+
         _masters = Offload is not null ? null : HasMasters ? zeros(Own.Length, float32, device).DetachFromDisposeScope() : OwnWeights;
         MasterState = Offload?.Masters ?? new TensorShard(_masters!);
         bool shardsGradients = _sharding.Stage >= 2;
@@ -91,20 +115,14 @@ internal sealed class FlatParameters : IDisposable
         long onDevice = Own.Length - OnHost;
         Gradients = zeros(shardsGradients ? onDevice : Shards.Elements, precision.Gradients, device).DetachFromDisposeScope();
         OwnGradients = (shardsGradients ? Gradients.alias() : Gradients.narrow(0, Own.Start + OnHost, onDevice)).DetachFromDisposeScope();
-        _unrounded = HasMasters && _sharding.IsOn ? [.. _leaves.Select(leaf => leaf.detach().DetachFromDisposeScope())] : [];
         _gradientAddresses = shardsGradients ? [] : new nint[Slots.Count];
-        for (int i = 0; i < Slots.Count; i++)
+        if (IsPartitioned)
         {
-            SetValue(Slots[i], _leaves[i]); // masters start from the model's own precision
-            TensorMemory.SetData(_leaves[i], View(Weights, Slots[i]));
-            if (shardsGradients)
-            {
-                continue;
-            }
-
-            Tensor gradient = View(Gradients, Slots[i]);
-            _leaves[i].grad = gradient;
-            _gradientAddresses[i] = TensorMemory.Address(gradient);
+            Partitioned = Partition(precision.Model);
+        }
+        else
+        {
+            MakeViews(shardsGradients);
         }
 
         // The rest of the model follows to the device; set_data keeps these objects too.
@@ -120,6 +138,8 @@ internal sealed class FlatParameters : IDisposable
         }
     }
 
+    private bool IsPartitioned => _sharding.Stage == 3;
+
     /// <summary>The optimizer's groups.</summary>
     public IReadOnlyList<ParameterGroup> Groups { get; }
 
@@ -132,11 +152,21 @@ internal sealed class FlatParameters : IDisposable
     /// <summary>The elements that this rank updates: all of them without ZeRO.</summary>
     public ElementRange Own { get; }
 
-    /// <summary>[n] in the model's type: what the model computes with.</summary>
-    public Tensor Weights { get; }
+    /// <summary>Where training takes place.</summary>
+    public Device Device { get; }
 
-    /// <summary>[own]: the part of <see cref="Weights"/> that this rank updates.</summary>
+    /// <summary>[n] in the model's type: what the model computes with. Not in stage 3, where nobody has all.</summary>
+    public Tensor Weights => _weights
+        ?? throw new InvalidOperationException("there are no flat weights in ZeRO stage 3; gather the parameters that are needed");
+
+    /// <summary>[own]: the part of the weights that this rank updates.</summary>
     public Tensor OwnWeights { get; }
+
+    /// <summary>In stage 3, where <see cref="OwnWeights"/> lie; null in the others.</summary>
+    public WeightShards? WeightShards { get; }
+
+    /// <summary>In stage 3, the parameters, slot by slot; empty in the others.</summary>
+    public IReadOnlyList<PartitionedParameter> Partitioned { get; } = [];
 
     /// <summary>[own] fp32: what the optimizer updates; <see cref="OwnWeights"/> itself in fp32 training. Not with
     /// <see cref="Offload"/>.</summary>
@@ -165,8 +195,8 @@ internal sealed class FlatParameters : IDisposable
     public IReadOnlyList<(string Name, Tensor Tensor)> Constants { get; }
 
     /// <summary>Bytes of weights, masters and gradients that this rank holds for all of training.</summary>
-    public long Bytes => Weights.numel() * Weights.element_size() + Gradients.numel() * Gradients.element_size()
-        + (HasMasters ? MasterState.DeviceBytes : 0);
+    public long Bytes => (_weights ?? OwnWeights).numel() * OwnWeights.element_size() + Partitioned.Sum(p => p.GatheredBytes)
+        + Gradients.numel() * Gradients.element_size() + (HasMasters ? MasterState.DeviceBytes : 0);
 
     /// <summary>Gives every rank the values of rank 0, unrounded where there are masters. Every rank must call this once.</summary>
     public void ShareFromRankZero(ProcessGroup group)
@@ -179,7 +209,7 @@ internal sealed class FlatParameters : IDisposable
             return;
         }
 
-        if (!HasMasters)
+        if (!HasMasters && !IsPartitioned)
         {
             group.Broadcast(Weights, 0, "parameters");
             return;
@@ -188,11 +218,19 @@ internal sealed class FlatParameters : IDisposable
         // No rank has all masters, so they are cut from each parameter while it passes.
         for (int i = 0; i < Slots.Count; i++)
         {
-            using DisposeScope scope = NewDisposeScope();
-            using Tensor mine = _unrounded[i];
-            Tensor value = mine.to(float32, Weights.device).contiguous();
-            group.Broadcast(value, 0, Slots[i].Name);
-            SetValue(Slots[i], value);
+            if (_unrounded[i] is { } mine)
+            {
+                using DisposeScope scope = NewDisposeScope();
+                Tensor value = mine.to(float32, Device).contiguous();
+                group.Broadcast(value, 0, Slots[i].Name);
+                SetValue(Slots[i], value);
+                mine.Dispose();
+            }
+
+            if (IsPartitioned)
+            {
+                Partitioned[i].Release(); // frees the model's own values
+            }
         }
 
         _unrounded = [];
@@ -265,12 +303,53 @@ internal sealed class FlatParameters : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        View(Weights, slot).copy_(value);
+        if (!IsPartitioned)
+        {
+            View(Weights, slot).copy_(value);
+        }
+        else
+        {
+            if (PartOf(slot, value) is { } part)
+            {
+                WeightShards!.Write(new ElementRange(slot.Offset, part.numel()), part);
+            }
+
+            if (Partitioned.Count > 0 && Partitioned[_slotIndices[slot.Name]] is { IsWhole: true } whole && !ReferenceEquals(whole.Leaf, value))
+            {
+                whole.Leaf.copy_(value); // it stays gathered
+            }
+        }
+
         if (HasMasters)
         {
             SetState(MasterState, slot, value);
         }
     }
+
+    // This rank's elements of a value, in one dimension; null when it has none. In the current dispose scope.
+    private Tensor? PartOf(ParameterSlot slot, Tensor value)
+    {
+        ShardSegment part = SegmentOf(_sharding.Rank, slot);
+        return part.Length == 0 ? null : value.detach().reshape(slot.Elements).narrow(0, part.ParameterOffset, part.Length);
+    }
+
+    /// <summary>The part of a parameter that a rank updates, and where it is in the rank's shard: of the masters, the
+    /// optimizer's state and, from stage 2 on, the gradients.</summary>
+    /// <param name="rank">Any rank.</param>
+    /// <param name="slot">The parameter.</param>
+    public ShardSegment SegmentOf(int rank, ParameterSlot slot)
+    {
+        if (!IsPartitioned)
+        {
+            return Shards.SegmentOf(rank, slot.Range);
+        }
+
+        ElementRange part = _cuts[_slotIndices[slot.Name]].RangeOf(rank);
+        return part.Length == 0 ? default : new ShardSegment(part.Start, slot.Offset, part.Length);
+    }
+
+    /// <summary>In stage 3, how a parameter is cut.</summary>
+    public ParameterPartition CutOf(int index) => _cuts[index];
 
     /// <summary>Sets what this rank has of a parameter in a buffer of the optimizer.</summary>
     /// <param name="state">[own], as <see cref="MasterState"/>.</param>
@@ -280,10 +359,9 @@ internal sealed class FlatParameters : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        ShardSegment part = Shards.SegmentOf(_sharding.Rank, slot.Range);
-        if (part.Length > 0)
+        if (PartOf(slot, value) is { } mine)
         {
-            state.Write(part.ShardOffset, value.detach().reshape(slot.Elements).narrow(0, part.ParameterOffset, part.Length));
+            state.Write(SegmentOf(_sharding.Rank, slot).ShardOffset, mine);
         }
     }
 
@@ -295,7 +373,7 @@ internal sealed class FlatParameters : IDisposable
     public Tensor CollectState(IShardBuffer state, ParameterSlot slot, ProcessGroup group)
     {
         using IDisposable noGrad = no_grad();
-        if (Shards.WorldSize == 1)
+        if (Shards.WorldSize == 1 && !IsPartitioned)
         {
             using Tensor range = state.Read(slot.Range);
             return range.view([.. slot.Shape]);
@@ -303,13 +381,14 @@ internal sealed class FlatParameters : IDisposable
 
         using DisposeScope scope = NewDisposeScope();
         Tensor whole = zeros(slot.Elements, float32);
-        ShardSegment part = Shards.SegmentOf(_sharding.Rank, slot.Range);
+        ShardSegment part = SegmentOf(_sharding.Rank, slot);
         if (part.Length > 0)
         {
             whole.narrow(0, part.ParameterOffset, part.Length).copy_(state.Read(new ElementRange(part.ShardOffset, part.Length)));
         }
 
-        group.AllGather(whole, Shards.Cut(slot.Range), slot.Name);
+        group.AllGather(whole, [.. Enumerable.Range(0, Shards.WorldSize).Select(rank => SegmentOf(rank, slot))
+            .Select(segment => new ElementRange(segment.ParameterOffset, segment.Length))], slot.Name);
         return whole.view([.. slot.Shape]).MoveToOuterDisposeScope();
     }
 
@@ -341,12 +420,84 @@ internal sealed class FlatParameters : IDisposable
 
     public void Dispose()
     {
-        foreach (Tensor tensor in (ReadOnlySpan<Tensor>)[OwnWeights, Weights, OwnGradients, Gradients, .. _unrounded])
+        foreach (PartitionedParameter parameter in Partitioned)
         {
-            tensor.Dispose();
+            parameter.Dispose();
+        }
+
+        foreach (Tensor? tensor in (ReadOnlySpan<Tensor?>)[OwnWeights, _weights, OwnGradients, Gradients, .. _unrounded])
+        {
+            tensor?.Dispose();
         }
 
         MasterState.Dispose();
         Offload?.Dispose();
+    }
+
+    // The model's tensors become views of the flat buffers.
+    private void MakeViews(bool shardsGradients)
+    {
+        _unrounded = HasMasters && _sharding.IsOn ? [.. _leaves.Select(leaf => leaf.detach().DetachFromDisposeScope())] : [];
+        for (int i = 0; i < Slots.Count; i++)
+        {
+            SetValue(Slots[i], _leaves[i]); // masters start from the model's own precision
+            TensorMemory.SetData(_leaves[i], View(Weights, Slots[i]));
+            if (shardsGradients)
+            {
+                continue;
+            }
+
+            Tensor gradient = View(Gradients, Slots[i]);
+            _leaves[i].grad = gradient;
+            _gradientAddresses[i] = TensorMemory.Address(gradient);
+        }
+    }
+
+    // The model's tensors keep their values until they are shared, unless they have been partitioned before.
+    private PartitionedParameter[] Partition(ScalarType type)
+    {
+        _unrounded = new Tensor?[Slots.Count];
+        return [.. Slots.Select((slot, i) =>
+        {
+            if (PartitionedParameter.Of(_leaves[i]) is { } early)
+            {
+                Adopt(slot, early);
+            }
+            else
+            {
+                _unrounded[i] = _leaves[i].detach().DetachFromDisposeScope();
+            }
+
+            return new PartitionedParameter(slot.Name, _leaves[i], _cuts[i], type, Device)
+            {
+                Shards = WeightShards!,
+                Part = new ElementRange(slot.Offset, _cuts[i].PartElements),
+                Store = value => SetValue(slot, value),
+            };
+        })];
+    }
+
+    // Takes over what a model built shard by shard has, in the precision it was built in.
+    private void Adopt(ParameterSlot slot, PartitionedParameter early)
+    {
+        ParameterPartition cut = _cuts[_slotIndices[slot.Name]];
+        if (early.Cut != cut)
+        {
+            throw new InvalidOperationException($"{slot.Name} was partitioned for {early.Cut.WorldSize} ranks, and this run has {cut.WorldSize}; "
+                + "give DeepSpeed.Zero.Init and Initialize the same process group");
+        }
+
+        using DisposeScope scope = NewDisposeScope();
+        Tensor part = empty(cut.PartElements, early.Memory.dtype, early.Memory.device);
+        early.Shards.Read(early.Part, part);
+        var own = new ElementRange(slot.Offset, cut.PartElements);
+        WeightShards!.Write(own, part);
+        if (HasMasters)
+        {
+            MasterState.Write(own.Start, part);
+        }
+
+        early.Shards.Dispose();
+        early.Dispose();
     }
 }

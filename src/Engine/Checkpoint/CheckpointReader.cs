@@ -52,7 +52,7 @@ internal static class CheckpointReader
             foreach (ParameterSlot slot in parameters.Slots)
             {
                 using Tensor value = reader.Read(slot.Name, slot.Shape, float32);
-                using Tensor start = fromFp32 ? value.alias() : value.to(parameters.Weights.dtype).to(float32);
+                using Tensor start = fromFp32 ? value.alias() : value.to(parameters.OwnWeights.dtype).to(float32);
                 parameters.SetValue(slot, start);
             }
 
@@ -187,7 +187,7 @@ internal static class CheckpointReader
         if (manifest.WorldSize == group.WorldSize && File.Exists(path))
         {
             using var reader = new SafetensorsReader(path);
-            RandomState.Set(reader, parameters.Weights.device);
+            RandomState.Set(reader, parameters.Device);
         }
     }
 }

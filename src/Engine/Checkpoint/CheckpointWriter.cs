@@ -106,7 +106,7 @@ internal static class CheckpointWriter
         try
         {
             files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.RankFileName(group.Rank)),
-                RandomState.Get(parameters.Weights.device)));
+                RandomState.Get(parameters.Device)));
             if (group.Rank == 0)
             {
                 files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.ModelFileName),
