@@ -19,6 +19,8 @@ public sealed class DiskOffloadTests : IDisposable
     [InlineData(3, 2, "\"pipeline_read\": true, \"pipeline_write\": true", "")]
     [InlineData(1, 1, "\"pipeline_read\": true, \"pipeline_write\": true, \"buffer_count\": 16, \"fast_init\": true", "\"fp16\": {\"enabled\": true, \"initial_scale_power\": 8},")]
     [InlineData(1, 2, "\"pipeline_read\": true", "\"aio\": {\"block_size\": 4096, \"queue_depth\": 2, \"intra_op_parallelism\": 2, \"single_submit\": true, \"overlap_events\": false},")]
+    [InlineData(2, 3, "\"pipeline_read\": true, \"pipeline_write\": true", "\"bf16\": {\"enabled\": true},")]
+    [InlineData(1, 3, "\"ratio\": 0.8", "")]
     [InlineData(1, 2, "\"buffer_count\": 3", "\"optimizer\": {\"type\": \"Lion\", \"params\": {\"lr\": 0.001}},")]
     public void Train_ToADisk_EqualsWithoutToTheBit_AndLeavesNothing(int ranks, int stage, string keys, string rest)
     {

@@ -20,6 +20,10 @@ public sealed class OffloadParityTests
     [InlineData(2, 2, "\"fp16\": {\"enabled\": true, \"initial_scale_power\": 8},")]
     [InlineData(2, 1, "\"gradient_accumulation_steps\": 3,")]
     [InlineData(2, 2, "\"gradient_accumulation_steps\": 3,")]
+    [InlineData(1, 3, "")]
+    [InlineData(3, 3, "\"bf16\": {\"enabled\": true},")]
+    [InlineData(4, 3, "\"gradient_accumulation_steps\": 2,")]
+    [InlineData(2, 3, "\"fp16\": {\"enabled\": true, \"initial_scale_power\": 8},")]
     [InlineData(2, 2, "\"optimizer\": {\"type\": \"Lion\", \"params\": {\"lr\": 0.001}},")]
     [InlineData(2, 2, "\"zero_force_ds_cpu_optimizer\": false, \"optimizer\": {\"type\": \"Adam\", \"params\": {\"lr\": 0.001, \"torch_adam\": true}},")]
     public void Train_ToTheCpu_EqualsWithoutToTheBit(int ranks, int stage, string rest) =>
@@ -32,6 +36,20 @@ public sealed class OffloadParityTests
     public void Train_AnySubGroups_EqualsWithoutToTheBit(long size) =>
         EqualToTheBit(1, 2, $$""" "sub_group_size": {{size}}, "offload_optimizer": {"device": "cpu", "pin_memory": false} """, "\"bf16\": {\"enabled\": true},");
 
+    [Theory]
+    [InlineData(0, "")]
+    [InlineData(0.3, "")]
+    [InlineData(0.85, "\"bf16\": {\"enabled\": true},")]
+    [InlineData(0.85, "\"gradient_accumulation_steps\": 3,")]
+    [InlineData(1, "")]
+    public void Train_AnyRatioInStageThree_EqualsWithoutToTheBit(double ratio, string rest)
+    {
+        // Whole sectors are the host's, so one rank, whose shard is long enough to be cut.
+        string keys = FormattableString.Invariant($$""" "sub_group_size": 1, "offload_optimizer": {"device": "cpu", "ratio": {{ratio}}} """);
+        EqualToTheBit(1, 3, keys, rest);
+        EqualToTheBit(3, 3, keys, rest);
+    }
+
     // Fused kernels of libtorch round the last elements of a range in another way than those in its middle.
     [Theory]
     [InlineData("\"optimizer\": {\"type\": \"Adagrad\", \"params\": {\"lr\": 0.01}},")]
@@ -41,7 +59,7 @@ public sealed class OffloadParityTests
     [InlineData("\"gradient_clipping\": 0.05, \"gradient_accumulation_steps\": 2, \"bf16\": {\"enabled\": true},", 1e-2)]
     public void Train_OtherKernelsAndClipping_EqualsWithoutWithinRounding(string rest, double tolerance = 1e-5)
     {
-        foreach (int stage in (int[])[1, 2])
+        foreach (int stage in (int[])[1, 2, 3])
         {
             ZeroRun[] plain = Run(2, $$"""{"stage": {{stage}}}""", rest);
             ZeroRun[] offloaded = Run(2, $$"""{"stage": {{stage}}, "sub_group_size": 1000, "offload_optimizer": {"device": "cpu"} }""", rest);
@@ -61,7 +79,7 @@ public sealed class OffloadParityTests
     [InlineData("\"reduce_scatter\": false, \"overlap_comm\": true, \"reduce_bucket_size\": 500")]
     public void Train_AnyBuckets_EqualsWithoutToTheBit(string keys)
     {
-        foreach (int stage in (int[])[1, 2])
+        foreach (int stage in (int[])[1, 2, 3])
         {
             ZeroRun[] plain = Run(3, $$"""{"stage": {{stage}}, {{keys}} }""");
             ZeroRun[] offloaded = Run(3, $$"""{"stage": {{stage}}, {{keys}}, "offload_optimizer": {"device": "cpu"} }""");
@@ -73,6 +91,7 @@ public sealed class OffloadParityTests
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
+    [InlineData(3)]
     public void Train_OverflowOnTheWay_IsSkippedByAllAndLowersTheScale(int stage)
     {
         const string Rest = "\"fp16\": {\"enabled\": true, \"initial_scale_power\": 24, \"hysteresis\": 1},";
