@@ -51,6 +51,7 @@ public sealed partial class DeepSpeedEngine
         CheckpointState state = loaded.State;
         (GlobalSteps, GlobalSamples, SkippedStepsNow) = (state.GlobalSteps, state.GlobalSamples, state.SkippedSteps);
         Optimizer.RestoreSteps(state.OptimizerSteps);
+        _parameters.Offload?.RestoreSteps(state.OptimizerSteps);
         if (Schedule is not null)
         {
             Schedule.LastBatchIteration = state.ScheduleIteration ?? GlobalSteps - SkippedStepsNow - 1;

@@ -50,7 +50,9 @@ public sealed partial class DeepSpeedEngine : IDisposable
         (Module, _config, Group, Device, _data) = (module, config, group, device, data);
         Batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
         _precision = PrecisionPlan.From(config);
-        _parameters = new FlatParameters(module, device, _precision, client.Groups(config), Sharding.From(config.Zero, group));
+        _warn = group.Rank == 0 ? output.Warn : _ => { };
+        _parameters = new FlatParameters(module, device, _precision, client.Groups(config), Sharding.From(config.Zero, group),
+            Offloading.Of(config, _precision, device, group.Rank, group.Rank == 0 ? output.Say : _ => { }));
         ReplicaCheck.Run(_parameters, group);
         _parameters.ShareFromRankZero(group);
         foreach ((string name, Tensor constant) in _parameters.Constants)
@@ -244,13 +246,19 @@ public sealed partial class DeepSpeedEngine : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         // The scale that this step's backward used: it changes only in Settle.
-        _scale.Measure(_parameters.OwnGradients, _lossScaler.Scale * _averaging.Left,
+        using Tensor norm = _parameters.NormOfOwnGradients();
+        _scale.MeasureNorm(norm, _lossScaler.Scale * _averaging.Left,
             _config.Zero.Stage > 0 ? squares => Group.AllReduce(squares, "gradient norm") : null);
         // Kernels that look at the overflow flag themselves spare the wait for it.
-        bool isKnownOverflow = Optimizer.NeedsOverflowKnown && _scale.Overflow is { } overflow && overflow.ToSingle() != 0;
+        bool isKnownOverflow = (Optimizer.NeedsOverflowKnown || _parameters.Offload is not null) && _scale.Overflow is { } overflow && overflow.ToSingle() != 0;
         if (isKnownOverflow)
         {
             Optimizer.CountSkippedStep(); // Settle takes it back
+        }
+        else if (_parameters.Offload is { } offload)
+        {
+            offload.Update(_scale.Divisor, _parameters.OwnWeights, _parameters.OwnGradients);
+            _zero.GatherWeights();
         }
         else
         {

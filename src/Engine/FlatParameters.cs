@@ -37,6 +37,7 @@ internal sealed class FlatParameters : IDisposable
     internal const long AlignmentElements = 32;
 
     private readonly TorchSharp.Modules.Parameter[] _leaves;
+    private readonly Tensor? _masters; // null when they are offloaded
     private readonly Tensor? _weights; // null in stage 3
     private readonly List<ParameterPartition> _cuts; // of each slot in stage 3
     private readonly Dictionary<string, int> _slotIndices;
@@ -50,8 +51,11 @@ internal sealed class FlatParameters : IDisposable
     /// <param name="precision">Element types.</param>
     /// <param name="groups">Decides the groups from names and shapes; null means one group without an optimizer's numbers.</param>
     /// <param name="sharding">What is sharded; null is nothing.</param>
+    /// <param name="offload">Makes the place of masters and gradients outside the device for a shard of so many elements;
+    /// null keeps them on it.</param>
     public FlatParameters(nn.Module model, Device device, PrecisionPlan precision,
-        Func<IReadOnlyList<(string Name, long[] Shape)>, IReadOnlyList<GroupSpec>> groups, Sharding? sharding = null)
+        Func<IReadOnlyList<(string Name, long[] Shape)>, IReadOnlyList<GroupSpec>> groups, Sharding? sharding = null,
+        Func<long, OptimizerOffload>? offload = null)
     {
         _sharding = sharding ?? Sharding.None;
         using DisposeScope scope = NewDisposeScope();
@@ -91,7 +95,8 @@ internal sealed class FlatParameters : IDisposable
         Slots = [.. laidOut.SelectMany(group => group.Slots)];
         _slotIndices = Slots.Select((slot, i) => (slot.Name, i)).ToDictionary(pair => pair.Name, pair => pair.i);
         _leaves = [.. Slots.Select(slot => trainable[slot.Name])];
-        (Device, HasMasters) = (device, precision.HasMasters);
+        Offload = offload?.Invoke(Own.Length);
+        (Device, HasMasters) = (device, precision.HasMasters || Offload is not null);
         if (IsPartitioned)
         {
             OwnWeights = zeros(Own.Length, precision.Model, device).DetachFromDisposeScope();
@@ -103,10 +108,13 @@ internal sealed class FlatParameters : IDisposable
             OwnWeights = _weights.narrow(0, Own.Start, Own.Length).DetachFromDisposeScope();
         }
 
-        Masters = HasMasters ? zeros(Own.Length, float32, device).DetachFromDisposeScope() : OwnWeights;
+        _masters = Offload is not null ? null : HasMasters ? zeros(Own.Length, float32, device).DetachFromDisposeScope() : OwnWeights;
+        MasterState = Offload?.Masters ?? new TensorShard(_masters!);
         bool shardsGradients = _sharding.Stage >= 2;
-        Gradients = zeros(shardsGradients ? Own.Length : Shards.Elements, precision.Gradients, device).DetachFromDisposeScope();
-        OwnGradients = (shardsGradients ? Gradients.alias() : Gradients.narrow(0, Own.Start, Own.Length)).DetachFromDisposeScope();
+        OnHost = Offload?.HostElements ?? 0;
+        long onDevice = Own.Length - OnHost;
+        Gradients = zeros(shardsGradients ? onDevice : Shards.Elements, precision.Gradients, device).DetachFromDisposeScope();
+        OwnGradients = (shardsGradients ? Gradients.alias() : Gradients.narrow(0, Own.Start + OnHost, onDevice)).DetachFromDisposeScope();
         _gradientAddresses = shardsGradients ? [] : new nint[Slots.Count];
         if (IsPartitioned)
         {
@@ -160,13 +168,24 @@ internal sealed class FlatParameters : IDisposable
     /// <summary>In stage 3, the parameters, slot by slot; empty in the others.</summary>
     public IReadOnlyList<PartitionedParameter> Partitioned { get; } = [];
 
-    /// <summary>[own] fp32: what the optimizer updates; <see cref="OwnWeights"/> itself in fp32 training.</summary>
-    public Tensor Masters { get; }
+    /// <summary>[own] fp32: what the optimizer updates; <see cref="OwnWeights"/> itself in fp32 training. Not with
+    /// <see cref="Offload"/>.</summary>
+    public Tensor Masters => _masters ?? throw new InvalidOperationException("the masters are offloaded");
 
-    /// <summary>[n] gradients, which backward adds to; in stage 2 [own], the sums over ranks.</summary>
+    /// <summary>[own] fp32: the same values as <see cref="Masters"/>, for who reads and writes state from outside the step.</summary>
+    public IShardBuffer MasterState { get; }
+
+    /// <summary>Where masters, moments and gradients of this rank's shard are, when not on the device; null otherwise.</summary>
+    public OptimizerOffload? Offload { get; }
+
+    /// <summary>The first so many elements of the shard are updated on the host.</summary>
+    public long OnHost { get; }
+
+    /// <summary>[n] gradients, which backward adds to; in stage 2 those of the shard that the device updates, the sums over
+    /// ranks.</summary>
     public Tensor Gradients { get; }
 
-    /// <summary>[own]: the part of the gradients that this rank's optimizer reads.</summary>
+    /// <summary>[own - <see cref="OnHost"/>]: the gradients of the shard that the device updates.</summary>
     public Tensor OwnGradients { get; }
 
     /// <summary>Whether masters and weights are two tensors.</summary>
@@ -177,8 +196,7 @@ internal sealed class FlatParameters : IDisposable
 
     /// <summary>Bytes of weights, masters and gradients that this rank holds for all of training.</summary>
     public long Bytes => (_weights ?? OwnWeights).numel() * OwnWeights.element_size() + Partitioned.Sum(p => p.GatheredBytes)
-        + Gradients.numel() * Gradients.element_size()
-        + (HasMasters ? Masters.numel() * sizeof(float) : 0);
+        + Gradients.numel() * Gradients.element_size() + (HasMasters ? MasterState.DeviceBytes : 0);
 
     /// <summary>Gives every rank the values of rank 0, unrounded where there are masters. Every rank must call this once.</summary>
     public void ShareFromRankZero(ProcessGroup group)
@@ -234,6 +252,50 @@ internal sealed class FlatParameters : IDisposable
     public void GatherWeights(ProcessGroup group, long bucketElements) =>
         group.AllGather(Weights, _shardRanges, "weights", bucketElements);
 
+    /// <summary>Adds gradients that are sums over ranks to those of this rank's shard, wherever these are (stage 2).</summary>
+    /// <param name="start">First element, counted in the shard.</param>
+    /// <param name="sums">[length], contiguous.</param>
+    /// <returns>The mark after which the memory of the sums may be used again; null when it may be at once.</returns>
+    public CudaEvent? AddToOwnGradients(long start, Tensor sums)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        long host = Math.Clamp(OnHost - start, 0, sums.numel()), rest = sums.numel() - host;
+        CudaEvent? taken = host == 0 ? null : Offload!.Gradients.Put(start, sums.narrow(0, 0, host));
+        if (rest > 0)
+        {
+            OwnGradients.narrow(0, start + host - OnHost, rest).add_(sums.narrow(0, host, rest));
+        }
+
+        return taken;
+    }
+
+    /// <summary>Starts bringing those of the flat gradients to the host that this rank updates there (stage 1).</summary>
+    /// <param name="reduced">A range of <see cref="Gradients"/> that is summed over ranks; not to be changed before the step.</param>
+    public void SendOwnGradients(ElementRange reduced)
+    {
+        ElementRange part = reduced.Intersect(new ElementRange(Own.Start, OnHost));
+        if (part.Length > 0)
+        {
+            using IDisposable noGrad = no_grad();
+            using Tensor sums = Gradients.narrow(0, part.Start, part.Length).DetachFromDisposeScope();
+            Offload!.Gradients.Put(part.Start - Own.Start, sums);
+        }
+    }
+
+    /// <summary>The norm of the gradients of this rank's shard, on the device or, with offload, on the CPU.</summary>
+    /// <returns>Scalar fp32; the caller disposes it.</returns>
+    public Tensor NormOfOwnGradients() => Offload?.NormOf(OwnGradients) ?? WideNorm.Of(OwnGradients);
+
+    /// <summary>Forgets the gradients of this step.</summary>
+    public void ClearGradients()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        Gradients.zero_();
+        Offload?.Gradients.Clear();
+    }
+
     /// <summary>Sets a parameter: its weight, and the masters that this rank has of it.</summary>
     /// <param name="slot">The parameter.</param>
     /// <param name="value">In the parameter's shape, of any floating type and on any device; the same on every rank.</param>
@@ -260,7 +322,7 @@ internal sealed class FlatParameters : IDisposable
 
         if (HasMasters)
         {
-            SetState(Masters, slot, value);
+            SetState(MasterState, slot, value);
         }
     }
 
@@ -290,38 +352,39 @@ internal sealed class FlatParameters : IDisposable
     public ParameterPartition CutOf(int index) => _cuts[index];
 
     /// <summary>Sets what this rank has of a parameter in a buffer of the optimizer.</summary>
-    /// <param name="state">[own], as <see cref="Masters"/>.</param>
+    /// <param name="state">[own], as <see cref="MasterState"/>.</param>
     /// <param name="slot">The parameter.</param>
     /// <param name="value">In the parameter's shape.</param>
-    public void SetState(Tensor state, ParameterSlot slot, Tensor value)
+    public void SetState(IShardBuffer state, ParameterSlot slot, Tensor value)
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         if (PartOf(slot, value) is { } mine)
         {
-            state.narrow(0, SegmentOf(_sharding.Rank, slot).ShardOffset, mine.numel()).copy_(mine);
+            state.Write(SegmentOf(_sharding.Rank, slot).ShardOffset, mine);
         }
     }
 
     /// <summary>A parameter's values in a buffer of the optimizer, whoever has them. Every rank must call this.</summary>
-    /// <param name="state">[own], as <see cref="Masters"/>.</param>
+    /// <param name="state">[own], as <see cref="MasterState"/>.</param>
     /// <param name="slot">The parameter.</param>
     /// <param name="group">The ranks.</param>
     /// <returns>In the parameter's shape; the caller disposes it.</returns>
-    public Tensor CollectState(Tensor state, ParameterSlot slot, ProcessGroup group)
+    public Tensor CollectState(IShardBuffer state, ParameterSlot slot, ProcessGroup group)
     {
         using IDisposable noGrad = no_grad();
         if (Shards.WorldSize == 1 && !IsPartitioned)
         {
-            return View(state, slot);
+            using Tensor range = state.Read(slot.Range);
+            return range.view([.. slot.Shape]);
         }
 
         using DisposeScope scope = NewDisposeScope();
-        Tensor whole = zeros(slot.Elements, state.dtype);
+        Tensor whole = zeros(slot.Elements, float32);
         ShardSegment part = SegmentOf(_sharding.Rank, slot);
         if (part.Length > 0)
         {
-            whole.narrow(0, part.ParameterOffset, part.Length).copy_(state.narrow(0, part.ShardOffset, part.Length));
+            whole.narrow(0, part.ParameterOffset, part.Length).copy_(state.Read(new ElementRange(part.ShardOffset, part.Length)));
         }
 
         group.AllGather(whole, [.. Enumerable.Range(0, Shards.WorldSize).Select(rank => SegmentOf(rank, slot))
@@ -367,10 +430,13 @@ internal sealed class FlatParameters : IDisposable
             parameter.Dispose();
         }
 
-        foreach (Tensor? tensor in (ReadOnlySpan<Tensor?>)[OwnWeights, _weights, Masters, OwnGradients, Gradients, .. _unrounded])
+        foreach (Tensor? tensor in (ReadOnlySpan<Tensor?>)[OwnWeights, _weights, OwnGradients, Gradients, .. _unrounded])
         {
             tensor?.Dispose();
         }
+
+        MasterState.Dispose();
+        Offload?.Dispose();
     }
 
     // The model's tensors become views of the flat buffers.
@@ -433,7 +499,7 @@ internal sealed class FlatParameters : IDisposable
         WeightShards!.Write(own, part);
         if (HasMasters)
         {
-            Masters.narrow(0, own.Start, own.Length).copy_(part);
+            MasterState.Write(own.Start, part);
         }
 
         early.Shards.Dispose();

@@ -64,6 +64,9 @@ internal sealed class GradientBuckets : IDisposable
     /// <summary>Sums each part of a bucket at its owner only, by reduce-scatter; null sums everything on every rank.</summary>
     public ShardMap? Owners { get; init; }
 
+    /// <summary>Told of every range of the flat gradients when it is summed; null tells nobody.</summary>
+    public Action<ElementRange>? Reduced { get; init; }
+
     /// <summary>Whether a parameter that backward does not reach is an error.</summary>
     public bool RefusesUnused { get; init; }
 
@@ -89,7 +92,7 @@ internal sealed class GradientBuckets : IDisposable
         try
         {
             // Also after an error: the other ranks wait for these sums, and sums under way write to the gradients.
-            StartThrough(_group.WorldSize > 1 ? _buckets.Count : 0);
+            StartThrough(IsIdle ? 0 : _buckets.Count);
             foreach (Task task in _running)
             {
                 task.GetAwaiter().GetResult();
@@ -150,9 +153,12 @@ internal sealed class GradientBuckets : IDisposable
         yield return [.. bucket];
     }
 
+    // One rank's sums are there from the start.
+    private bool IsIdle => _group.WorldSize == 1 && Reduced is null;
+
     private void RegisterHooks()
     {
-        if (_hasHooks || (_group.WorldSize == 1 && !RefusesUnused))
+        if (_hasHooks || (IsIdle && !RefusesUnused))
         {
             return;
         }
@@ -185,7 +191,7 @@ internal sealed class GradientBuckets : IDisposable
         }
 
         _seen[slot] = true;
-        if (!_overlap || _group.WorldSize == 1)
+        if (!_overlap || IsIdle)
         {
             return;
         }
@@ -219,12 +225,16 @@ internal sealed class GradientBuckets : IDisposable
             bucket.Range.mul_(_averaging.Before).DetachFromDisposeScope();
         }
 
-        if (bucket.Rows is { } rows)
-        {
-            return rows.SumAsync(_group, _travelling);
-        }
+        Task summed = bucket.Rows is { } rows ? rows.SumAsync(_group, _travelling)
+            : bucket.Range.dtype == _travelling || _group.WorldSize == 1 ? SumAsync(bucket, bucket.Range, name)
+            : InOtherTypeAsync(bucket, name);
+        return Reduced is null ? summed : TellAsync(bucket, summed);
+    }
 
-        return bucket.Range.dtype == _travelling ? SumAsync(bucket, bucket.Range, name) : InOtherTypeAsync(bucket, name);
+    private async Task TellAsync(Bucket bucket, Task summed)
+    {
+        await summed.ConfigureAwait(false);
+        Reduced!(new ElementRange(bucket.Offset, bucket.Range.numel()));
     }
 
     private Task SumAsync(Bucket bucket, Tensor values, string name) => Owners is null

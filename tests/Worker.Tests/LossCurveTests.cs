@@ -7,7 +7,6 @@ public sealed class LossCurveTests : IDisposable
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
-    // Without the offload, zero2_offload_cpuadam is the same arithmetic in the same place: our Adam of the CPU.
     [Theory]
     [InlineData("zero0_adam", 1e-4)]
     [InlineData("zero1_adamw_warmup_clip_gas2", 1e-4)]

@@ -2,6 +2,7 @@ using System.Security.Cryptography;
 using System.Text.Json;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Optim;
+using DeepSpeedSharp.Engine.Zero;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Checkpoint;
@@ -63,7 +64,7 @@ internal static class CheckpointReader
 
             reader.End(folder);
             using var states = new SharedReader(state, group);
-            foreach ((string name, Tensor target) in optimizer.States)
+            foreach ((string name, IShardBuffer target) in optimizer.States)
             {
                 foreach (ParameterSlot slot in parameters.Slots)
                 {
@@ -186,7 +187,7 @@ internal static class CheckpointReader
         if (manifest.WorldSize == group.WorldSize && File.Exists(path))
         {
             using var reader = new SafetensorsReader(path);
-            RandomState.Set(reader, parameters.Masters.device);
+            RandomState.Set(reader, parameters.Device);
         }
     }
 }

@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Optim;
+using DeepSpeedSharp.Engine.Zero;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -115,13 +116,13 @@ internal static class CheckpointWriter
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         int collected = 0; // by all ranks in this order:
-        SafetensorsWriter.Entry[] model = [.. Named(parameters.Masters, "")];
+        SafetensorsWriter.Entry[] model = [.. Named(parameters.MasterState, "")];
         SafetensorsWriter.Entry[] state = [.. optimizer.States.SelectMany(s => Named(s.State, $"{s.Name}."))];
         var files = new List<CheckpointFile>();
         try
         {
             files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.RankFileName(group.Rank)),
-                RandomState.Get(parameters.Masters.device)));
+                RandomState.Get(parameters.Device)));
             if (group.Rank == 0)
             {
                 files.Add(SafetensorsWriter.Write(Path.Combine(folder, CheckpointManifest.ModelFileName),
@@ -140,8 +141,8 @@ internal static class CheckpointWriter
 
         return files;
 
-        IEnumerable<SafetensorsWriter.Entry> Named(Tensor flat, string prefix) => parameters.Slots.Select(slot =>
-            new SafetensorsWriter.Entry(prefix + slot.Name, flat.dtype, slot.Shape, () =>
+        IEnumerable<SafetensorsWriter.Entry> Named(IShardBuffer flat, string prefix) => parameters.Slots.Select(slot =>
+            new SafetensorsWriter.Entry(prefix + slot.Name, float32, slot.Shape, () =>
             {
                 collected++;
                 return parameters.CollectState(flat, slot, group);

@@ -38,7 +38,13 @@ internal sealed unsafe class CudaEvent : IDisposable
     public bool IsDone => Query(_event) == 0;
 
     /// <summary>Sets the mark behind everything queued so far.</summary>
-    public void Record() => Check(RecordOn(_event, 0), "cudaEventRecord");
+    public void Record() => Record(0);
+
+    /// <summary>Sets the mark behind everything queued so far on another stream than the default one.</summary>
+    public void Record(nint stream) => Check(RecordOn(_event, stream), "cudaEventRecord");
+
+    /// <summary>The event itself, for CUDA's functions.</summary>
+    public nint Handle => _event;
 
     /// <summary>Waits until the GPU has come past the mark.</summary>
     public void Wait() => Check(Synchronize(_event), "cudaEventSynchronize");

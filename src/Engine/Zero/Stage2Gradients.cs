@@ -32,6 +32,7 @@ internal sealed class Stage2Gradients : IZeroStage
     private readonly bool[] _taken; // already copied into the bucket
     private readonly Tensor?[] _buffers; // [longest bucket]; they exist while a backward runs
     private readonly Sent?[] _sent;
+    private readonly CudaEvent?[] _taking; // the marks after which the host has what it takes of a buffer
     private int _current; // the bucket that is being filled
     private bool _reducing;
     private Exception? _hookError;
@@ -61,6 +62,7 @@ internal sealed class Stage2Gradients : IZeroStage
         (_missing, _seen, _taken) = (new int[_buckets.Count], new bool[slots.Count], new bool[slots.Count]);
         _buffers = new Tensor?[config.OverlapComm ? 2 : 1];
         _sent = new Sent?[_buffers.Length];
+        _taking = new CudaEvent?[_buffers.Length];
         for (int i = 0; i < slots.Count; i++)
         {
             int slot = i; // the callback must not capture the parameter itself
@@ -138,9 +140,7 @@ internal sealed class Stage2Gradients : IZeroStage
 
     public void ClearGradients()
     {
-        using DisposeScope scope = NewDisposeScope();
-        using IDisposable noGrad = no_grad();
-        _parameters.Gradients.zero_();
+        _parameters.ClearGradients();
         for (int i = 0; i < _parameters.Slots.Count; i++)
         {
             _parameters.Leaf(i).grad = null;
@@ -212,6 +212,8 @@ internal sealed class Stage2Gradients : IZeroStage
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         _buffers[place] ??= zeros(_buckets.Max(b => b.Elements), _travelling, _parameters.Device).DetachFromDisposeScope();
+        _parameters.Offload?.Gradients.ComputingAfter(_taking[place]);
+        _taking[place] = null;
         _buffers[place]!.narrow(0, 0, _buckets[_current].Elements).zero_();
     }
 
@@ -280,9 +282,8 @@ internal sealed class Stage2Gradients : IZeroStage
         ElementRange part = sent.Bucket.Cut[_group.Rank];
         if (part.Length > 0)
         {
-            using DisposeScope scope = NewDisposeScope();
-            using IDisposable noGrad = no_grad();
-            _parameters.Gradients.narrow(0, sent.Bucket.OwnOffset, part.Length).add_(filled.narrow(0, part.Start, part.Length));
+            using Tensor sums = filled.narrow(0, part.Start, part.Length).DetachFromDisposeScope();
+            _taking[place] = _parameters.AddToOwnGradients(sent.Bucket.OwnOffset, sums);
         }
     }
 
@@ -305,8 +306,9 @@ internal sealed class Stage2Gradients : IZeroStage
                 sent.Filled.Dispose();
             }
 
+            _parameters.Offload?.Gradients.ComputingAfter(_taking[i]); // what takes the memory next comes later
             _buffers[i]?.Dispose();
-            (_sent[i], _buffers[i]) = (null, null);
+            (_sent[i], _buffers[i], _taking[i]) = (null, null, null);
         }
     }
 }
