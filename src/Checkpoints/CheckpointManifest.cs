@@ -113,6 +113,11 @@ internal sealed record CheckpointManifest
     {
         try
         {
+            if (IsSealed(text))
+            {
+                ThrowIfChanged(text); // first: the format itself may be what changed
+            }
+
             int format = JsonNode.Parse(text)?["format"]?.GetValue<int>() ?? throw new JsonException("it has no format");
             if (format is < 1 or > CurrentFormat)
             {
@@ -181,9 +186,12 @@ internal sealed record CheckpointManifest
 
     private static string Seal(string checksum) => $"\"checksum\": \"{checksum}\"\n}}";
 
+    private static bool IsSealed(string text) => text.Length >= SealLength
+        && text.AsSpan(text.Length - SealLength).StartsWith("\"checksum\": \"", StringComparison.Ordinal);
+
     private static void ThrowIfChanged(string text)
     {
-        if (text.Length < SealLength
+        if (!IsSealed(text)
             || Seal(Checkpoints.Checksum.Of(Encoding.UTF8.GetBytes(text[..^SealLength] + Seal(NoChecksum)))) != text[^SealLength..])
         {
             throw new JsonException("it is not what was written: its checksum is another");
