@@ -32,7 +32,7 @@ public sealed partial class DeepSpeedEngine
 
     /// <summary>Bytes that this rank holds for all of training: weights, gradients, masters and the optimizer's state.
     /// ZeRO makes them fewer; buffers that exist during backward only are not among them.</summary>
-    public long ModelStateBytes => _parameters.Bytes + Optimizer.States.Sum(s => s.State.numel() * s.State.element_size());
+    public long ModelStateBytes => _parameters.Bytes + Optimizer.States.Sum(s => s.State.DeviceBytes);
 
     /// <summary>Samples per optimizer step over all ranks.</summary>
     public int TrainBatchSize => Batch.TrainBatchSize;

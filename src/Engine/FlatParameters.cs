@@ -80,6 +80,7 @@ internal sealed class FlatParameters : IDisposable
         Weights = zeros(Shards.Elements, precision.Model, device).DetachFromDisposeScope();
         OwnWeights = Weights.narrow(0, Own.Start, Own.Length).DetachFromDisposeScope();
         Masters = HasMasters ? zeros(Own.Length, float32, device).DetachFromDisposeScope() : OwnWeights;
+        MasterState = new TensorShard(Masters);
         bool shardsGradients = _sharding.Stage >= 2;
         Gradients = zeros(shardsGradients ? Own.Length : Shards.Elements, precision.Gradients, device).DetachFromDisposeScope();
         OwnGradients = (shardsGradients ? Gradients.alias() : Gradients.narrow(0, Own.Start, Own.Length)).DetachFromDisposeScope();
@@ -132,6 +133,9 @@ internal sealed class FlatParameters : IDisposable
 
     /// <summary>[own] fp32: what the optimizer updates; <see cref="OwnWeights"/> itself in fp32 training.</summary>
     public Tensor Masters { get; }
+
+    /// <summary>[own] fp32: the same values as <see cref="Masters"/>, for who reads and writes state from outside the step.</summary>
+    public IShardBuffer MasterState { get; }
 
     /// <summary>[n] gradients, which backward adds to; in stage 2 [own], the sums over ranks.</summary>
     public Tensor Gradients { get; }
@@ -205,45 +209,45 @@ internal sealed class FlatParameters : IDisposable
         View(Weights, slot).copy_(value);
         if (HasMasters)
         {
-            SetState(Masters, slot, value);
+            SetState(MasterState, slot, value);
         }
     }
 
     /// <summary>Sets what this rank has of a parameter in a buffer of the optimizer.</summary>
-    /// <param name="state">[own], as <see cref="Masters"/>.</param>
+    /// <param name="state">[own], as <see cref="MasterState"/>.</param>
     /// <param name="slot">The parameter.</param>
     /// <param name="value">In the parameter's shape.</param>
-    public void SetState(Tensor state, ParameterSlot slot, Tensor value)
+    public void SetState(IShardBuffer state, ParameterSlot slot, Tensor value)
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         ShardSegment part = Shards.SegmentOf(_sharding.Rank, slot.Range);
         if (part.Length > 0)
         {
-            state.narrow(0, part.ShardOffset, part.Length)
-                .copy_(value.detach().reshape(slot.Elements).narrow(0, part.ParameterOffset, part.Length));
+            state.Write(part.ShardOffset, value.detach().reshape(slot.Elements).narrow(0, part.ParameterOffset, part.Length));
         }
     }
 
     /// <summary>A parameter's values in a buffer of the optimizer, whoever has them. Every rank must call this.</summary>
-    /// <param name="state">[own], as <see cref="Masters"/>.</param>
+    /// <param name="state">[own], as <see cref="MasterState"/>.</param>
     /// <param name="slot">The parameter.</param>
     /// <param name="group">The ranks.</param>
     /// <returns>In the parameter's shape; the caller disposes it.</returns>
-    public Tensor CollectState(Tensor state, ParameterSlot slot, ProcessGroup group)
+    public Tensor CollectState(IShardBuffer state, ParameterSlot slot, ProcessGroup group)
     {
         using IDisposable noGrad = no_grad();
         if (Shards.WorldSize == 1)
         {
-            return View(state, slot);
+            using Tensor range = state.Read(slot.Range);
+            return range.view([.. slot.Shape]);
         }
 
         using DisposeScope scope = NewDisposeScope();
-        Tensor whole = zeros(slot.Elements, state.dtype);
+        Tensor whole = zeros(slot.Elements, float32);
         ShardSegment part = Shards.SegmentOf(_sharding.Rank, slot.Range);
         if (part.Length > 0)
         {
-            whole.narrow(0, part.ParameterOffset, part.Length).copy_(state.narrow(0, part.ShardOffset, part.Length));
+            whole.narrow(0, part.ParameterOffset, part.Length).copy_(state.Read(new ElementRange(part.ShardOffset, part.Length)));
         }
 
         group.AllGather(whole, Shards.Cut(slot.Range), slot.Name);

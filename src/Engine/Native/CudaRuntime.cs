@@ -11,6 +11,10 @@ internal static class CudaRuntime
     /// <summary>Its handle; 0 when there is none.</summary>
     public static nint Library => Loaded.Value;
 
+    /// <summary>A function of the runtime; 0 when there is none.</summary>
+    public static nint Symbol(string name) =>
+        Library != 0 && NativeLibrary.TryGetExport(Library, name, out nint address) ? address : 0;
+
     // Asked for through libtorch, a function is the one that libtorch itself calls. A toolkit on the search path may be
     // newer than that, and than the driver bears.
     private static nint Find()
