@@ -86,12 +86,16 @@ internal sealed record CheckpointManifest
     /// <summary>Reads the manifest of a checkpoint, of this format or an older one.</summary>
     /// <param name="folder">Folder of the checkpoint.</param>
     /// <exception cref="CheckpointException">There is none, it is damaged, or of a newer format.</exception>
-    public static CheckpointManifest Read(string folder)
+    public static CheckpointManifest Read(string folder) => Parse(folder, ReadText(folder));
+
+    /// <summary>Reads the text of a manifest.</summary>
+    /// <exception cref="CheckpointException">There is none, or it cannot be read.</exception>
+    public static string ReadText(string folder)
     {
         string path = Path.Combine(folder, FileName);
         try
         {
-            return Parse(folder, File.ReadAllText(path));
+            return File.ReadAllText(path);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException or UnauthorizedAccessException)
         {

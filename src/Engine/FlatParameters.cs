@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
 using DeepSpeedSharp.Engine.Optim;
@@ -32,6 +33,7 @@ internal sealed class FlatParameters : IDisposable
 {
     // 128 bytes of fp32: vector loads and NCCL want aligned starts.
     private const long AlignmentElements = 32;
+    private const long CopiedAtATime = 1 << 24; // elements: masters may be on a disk
 
     private readonly TorchSharp.Modules.Parameter[] _leaves;
     private readonly nint[] _gradientAddresses = []; // empty when backward makes the gradients
@@ -104,6 +106,7 @@ internal sealed class FlatParameters : IDisposable
         Constants = [.. model.named_parameters().Where(p => !p.parameter.requires_grad).Select(p => (p.name, (Tensor)p.parameter)),
             .. model.named_buffers().Select(b => (b.name, b.buffer))];
         int frozen = Constants.Count - model.named_buffers().Count();
+        FrozenCount = frozen;
         for (int i = 0; i < Constants.Count; i++)
         {
             Tensor other = Constants[i].Tensor;
@@ -148,6 +151,9 @@ internal sealed class FlatParameters : IDisposable
 
     /// <summary>What the model has besides: frozen parameters and buffers, by name.</summary>
     public IReadOnlyList<(string Name, Tensor Tensor)> Constants { get; }
+
+    /// <summary>How many of <see cref="Constants"/>, from the first on, are frozen parameters.</summary>
+    public int FrozenCount { get; }
 
     /// <summary>Bytes of weights, masters and gradients that this rank holds for all of training.</summary>
     public long Bytes => Weights.numel() * Weights.element_size() + Gradients.numel() * Gradients.element_size()
@@ -228,30 +234,52 @@ internal sealed class FlatParameters : IDisposable
         }
     }
 
-    /// <summary>A parameter's values in a buffer of the optimizer, whoever has them. Every rank must call this.</summary>
-    /// <param name="state">[own], as <see cref="MasterState"/>.</param>
-    /// <param name="slot">The parameter.</param>
+    /// <summary>What this rank has of every parameter in a buffer of the optimizer.</summary>
+    /// <param name="state">Null for <see cref="MasterState"/>, else the buffer's name.</param>
+    /// <param name="buffer">[own].</param>
+    public IEnumerable<StatePiece> Pieces(string? state, IShardBuffer buffer) => Pieces(state, buffer, Shards, _sharding.Rank);
+
+    /// <summary>What this rank writes of every parameter to a checkpoint: each element is one rank's.</summary>
+    /// <param name="state">As for <see cref="Pieces(string?, IShardBuffer)"/>.</param>
+    /// <param name="buffer">[own].</param>
+    /// <param name="group">The ranks. Where all have everything, each writes an equal share.</param>
+    public IEnumerable<StatePiece> PiecesToSave(string? state, IShardBuffer buffer, ProcessGroup group) => _sharding.IsOn
+        ? Pieces(state, buffer) : Pieces(state, buffer, ShardMap.Over(Shards.Elements, group.WorldSize, AlignmentElements), group.Rank);
+
+    private IEnumerable<StatePiece> Pieces(string? state, IShardBuffer buffer, ShardMap shares, int rank) => Slots.Select(slot =>
+    {
+        ShardSegment part = shares.SegmentOf(rank, slot.Range);
+        long offset = slot.Offset + part.ParameterOffset - Own.Start;
+        return new StatePiece(state, slot.Name, slot.Shape, new ElementRange(part.ParameterOffset, part.Length))
+        {
+            Type = float32,
+            Read = range => buffer.Read(range with { Start = offset + range.Start }),
+            Write = (start, values) => buffer.Write(offset + start, values),
+        };
+    });
+
+    /// <summary>Gives every rank the weights of masters that a checkpoint has replaced. Every rank must call this.</summary>
     /// <param name="group">The ranks.</param>
-    /// <returns>In the parameter's shape; the caller disposes it.</returns>
-    public Tensor CollectState(IShardBuffer state, ParameterSlot slot, ProcessGroup group)
+    /// <param name="bucketElements">Largest number of elements that are gathered at a time.</param>
+    /// <param name="keepsMasters">False rounds the masters as well.</param>
+    public void ShareMasters(ProcessGroup group, long bucketElements, bool keepsMasters)
     {
         using IDisposable noGrad = no_grad();
-        if (Shards.WorldSize == 1)
+        for (long start = 0; HasMasters && start < Own.Length; start += CopiedAtATime)
         {
-            using Tensor range = state.Read(slot.Range);
-            return range.view([.. slot.Shape]);
+            using DisposeScope scope = NewDisposeScope();
+            var part = new ElementRange(start, Math.Min(CopiedAtATime, Own.Length - start));
+            Tensor rounded = OwnWeights.narrow(0, start, part.Length).copy_(MasterState.Read(part));
+            if (!keepsMasters)
+            {
+                MasterState.Write(start, rounded);
+            }
         }
 
-        using DisposeScope scope = NewDisposeScope();
-        Tensor whole = zeros(slot.Elements, float32);
-        ShardSegment part = Shards.SegmentOf(_sharding.Rank, slot.Range);
-        if (part.Length > 0)
+        if (_sharding.IsOn)
         {
-            whole.narrow(0, part.ParameterOffset, part.Length).copy_(state.Read(new ElementRange(part.ShardOffset, part.Length)));
+            GatherWeights(group, bucketElements);
         }
-
-        group.AllGather(whole, Shards.Cut(slot.Range), slot.Name);
-        return whole.view([.. slot.Shape]).MoveToOuterDisposeScope();
     }
 
     /// <summary>Makes sure that backward still adds to <see cref="Gradients"/>.</summary>

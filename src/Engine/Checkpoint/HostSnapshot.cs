@@ -7,48 +7,63 @@ namespace DeepSpeedSharp.Engine.Checkpoint;
 /// <remarks>The memory is kept for the next save: touching new memory costs more than copying.</remarks>
 internal sealed class HostSnapshot : IDisposable
 {
-    private Tensor? _memory; // [bytes] on the CPU
+    private const long CopiedAtATime = 1 << 24; // elements: a state on a disk is read in parts
+
+    private readonly Dictionary<ScalarType, Tensor> _memory = []; // flat, on the CPU
 
     /// <summary>Bytes held.</summary>
-    public long Bytes => _memory?.numel() ?? 0;
+    public long Bytes => _memory.Values.Sum(tensor => tensor.numel() * tensor.element_size());
 
     /// <summary>Copies the values.</summary>
-    /// <param name="pieces">What to copy; not in use before any more once this returns.</param>
+    /// <param name="pieces">What to copy.</param>
     /// <returns>The same pieces, over the copies; valid until the next call.</returns>
     public IReadOnlyList<StatePiece> Take(IReadOnlyList<StatePiece> pieces)
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        const long Alignment = 64;
-        long[] offsets = new long[pieces.Count + 1];
-        for (int i = 0; i < pieces.Count; i++)
+        var ends = new Dictionary<ScalarType, long>();
+        foreach (IGrouping<ScalarType, StatePiece> group in pieces.GroupBy(piece => piece.Type))
         {
-            offsets[i + 1] = (offsets[i] + pieces[i].Bytes + Alignment - 1) / Alignment * Alignment;
+            Reserve(group.Key, group.Sum(piece => piece.Range.Length));
         }
 
-        if (_memory is null || _memory.numel() < offsets[^1])
+        return [.. pieces.Select(piece =>
         {
-            _memory?.Dispose();
-            _memory = empty(offsets[^1], uint8).DetachFromDisposeScope();
-        }
-
-        var copies = new StatePiece[pieces.Count];
-        for (int i = 0; i < copies.Length; i++)
-        {
-            StatePiece piece = pieces[i];
-            Tensor place = _memory.narrow(0, offsets[i], piece.Bytes).view(piece.Type).DetachFromDisposeScope();
-            if (piece.Range.Length > 0)
+            Tensor memory = _memory[piece.Type];
+            long place = ends.GetValueOrDefault(piece.Type);
+            ends[piece.Type] = place + piece.Range.Length;
+            for (long start = 0; start < piece.Range.Length; start += CopiedAtATime)
             {
-                using Tensor values = piece.Get();
-                place.copy_(values);
+                long length = Math.Min(CopiedAtATime, piece.Range.Length - start);
+                using Tensor values = piece.Read(new ElementRange(start, length));
+                memory.narrow(0, place + start, length).copy_(values);
             }
 
-            copies[i] = StatePiece.Of(piece.State, piece.Name, piece.Shape, piece.Range, piece.Type, () => place);
-        }
-
-        return copies;
+            return piece with
+            {
+                Read = part => memory.narrow(0, place + part.Start, part.Length),
+                Write = (_, _) => throw new NotSupportedException("a copy for a checkpoint is only read"),
+            };
+        })];
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _memory?.Dispose();
+    public void Dispose()
+    {
+        foreach (Tensor tensor in _memory.Values)
+        {
+            tensor.Dispose();
+        }
+
+        _memory.Clear();
+    }
+
+    private void Reserve(ScalarType type, long elements)
+    {
+        if (_memory.GetValueOrDefault(type) is not { } memory || memory.numel() < elements)
+        {
+            _memory.GetValueOrDefault(type)?.Dispose();
+            _memory[type] = empty(elements, type).DetachFromDisposeScope();
+        }
+    }
 }

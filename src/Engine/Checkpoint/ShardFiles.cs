@@ -4,15 +4,6 @@ using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Checkpoint;
 
-/// <summary>What one rank has written of a checkpoint.</summary>
-/// <param name="Files">Its files.</param>
-/// <param name="Tensors">What is in them.</param>
-internal sealed record RankPart(IReadOnlyList<FileRecord> Files, IReadOnlyList<TensorRecord> Tensors)
-{
-    /// <summary>A rank that writes nothing.</summary>
-    public static RankPart Nothing { get; } = new([], []);
-}
-
 /// <summary>How a rank's files are written: <c>checkpoint.writer</c>.</summary>
 /// <param name="BufferBytes">Bytes that go to the disk at a time.</param>
 /// <param name="Overlaps">Whether the next buffer is filled while one is being written.</param>
@@ -63,11 +54,10 @@ internal static class ShardFiles
         Tensor? inFlight = null; // its memory is on the way to the disk
         foreach (StatePiece piece in pieces)
         {
-            using Tensor values = piece.Get();
             long step = Math.Max(1, pace.BufferBytes / SafetensorsReader.SizeOf(piece.Type));
             for (long start = 0; start < piece.Range.Length; start += step)
             {
-                using Tensor part = values.narrow(0, start, Math.Min(step, piece.Range.Length - start));
+                using Tensor part = piece.Read(new ElementRange(start, Math.Min(step, piece.Range.Length - start)));
                 Tensor host = part.detach().cpu().contiguous();
                 file.Append(TensorMemory.Bytes(host));
                 inFlight?.Dispose();

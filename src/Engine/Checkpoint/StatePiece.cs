@@ -1,4 +1,3 @@
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Checkpoint;
@@ -11,46 +10,39 @@ namespace DeepSpeedSharp.Engine.Checkpoint;
 /// <param name="Range">This rank's elements of the tensor, flattened; may be none.</param>
 internal sealed record StatePiece(string? State, string Name, IReadOnlyList<long> Shape, ElementRange Range)
 {
-    /// <summary>Element type of what <see cref="Get"/> gives.</summary>
+    /// <summary>Element type of the values.</summary>
     public required ScalarType Type { get; init; }
 
-    /// <summary>The values: [Range.Length] on any device. The caller disposes the tensor.</summary>
-    public required Func<Tensor> Get { get; init; }
+    /// <summary>Reads some of them, counted from the start of <see cref="Range"/>: flat, on any device, a view or a copy. The
+    /// caller disposes the tensor.</summary>
+    public required Func<ElementRange, Tensor> Read { get; init; }
 
-    /// <summary>Replaces values: the first one's offset in the range, and a flat CPU tensor of any type.</summary>
-    public required Action<long, Tensor> Set { get; init; }
-
-    /// <summary>Whether what <see cref="Get"/> gives is the state itself, so that writing to it is enough.</summary>
-    public bool IsView { get; init; }
+    /// <summary>Replaces some of them: the first one's place in <see cref="Range"/>, and a flat tensor of any floating type.</summary>
+    public required Action<long, Tensor> Write { get; init; }
 
     /// <summary>Bytes of this rank's elements.</summary>
     public long Bytes => Range.Length * SafetensorsReader.SizeOf(Type);
 
-    /// <summary>A piece that lies in memory.</summary>
+    /// <summary>A tensor that is not sharded.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="tensor">The tensor, contiguous; lives longer than the piece.</param>
+    /// <param name="isMine">False when another rank writes it.</param>
     /// <param name="state">As <see cref="State"/>.</param>
-    /// <param name="name">As <see cref="Name"/>.</param>
-    /// <param name="shape">As <see cref="Shape"/>.</param>
-    /// <param name="range">As <see cref="Range"/>.</param>
-    /// <param name="type">Its element type.</param>
-    /// <param name="view">Makes a flat view of the values.</param>
-    public static StatePiece Of(string? state, string name, IReadOnlyList<long> shape, ElementRange range, ScalarType type, Func<Tensor> view) =>
-        new(state, name, shape, range)
+    public static StatePiece Whole(string name, Tensor tensor, bool isMine = true, string? state = null) =>
+        new(state, name, tensor.shape, new ElementRange(0, isMine ? tensor.numel() : 0))
         {
-            Type = type,
-            Get = view,
-            IsView = true,
-            Set = (offset, values) =>
+            Type = tensor.dtype,
+            Read = part => Part(tensor, part.Start, part.Length),
+            Write = (start, values) =>
             {
-                using DisposeScope scope = NewDisposeScope();
-                view().narrow(0, offset, values.numel()).copy_(values);
+                using Tensor place = Part(tensor, start, values.numel());
+                place.copy_(values);
             },
         };
 
-    /// <summary>A whole tensor.</summary>
-    /// <param name="name">Its name.</param>
-    /// <param name="tensor">The tensor, contiguous; lives longer than the piece.</param>
-    /// <param name="isMine">Whether this rank has anything to do with it.</param>
-    /// <param name="state">As <see cref="State"/>.</param>
-    public static StatePiece Whole(string name, Tensor tensor, bool isMine = true, string? state = null) =>
-        Of(state, name, tensor.shape, new ElementRange(0, isMine ? tensor.numel() : 0), tensor.dtype, () => tensor.view(-1));
+    private static Tensor Part(Tensor tensor, long start, long length)
+    {
+        using Tensor flat = tensor.view(-1);
+        return flat.narrow(0, start, length);
+    }
 }
