@@ -22,15 +22,15 @@ internal sealed record FileRecord(string Name, long Bytes)
 /// <param name="Start">First element, counted in the tensor.</param>
 /// <param name="Length">Elements, at least 1 unless the tensor has none.</param>
 /// <param name="Checksum">Of its bytes; null in format 1.</param>
-internal sealed record PieceRecord(string File, long Start, long Length, string? Checksum);
+internal sealed record PieceRecord(string File, long Start, long Length, string? Checksum = null);
 
 /// <summary>A tensor of the training state, whole, whoever has written which part of it.</summary>
 /// <param name="Name">Name of the parameter or buffer in the model; of the rank for what is its own.</param>
-/// <param name="State">Null for the value itself, else the optimizer's name for a state of it, such as exp_avg.</param>
 /// <param name="Type">Element type, by safetensors' name.</param>
 /// <param name="Shape">Shape of the whole tensor.</param>
 /// <param name="Pieces">The parts, one after the other.</param>
-internal sealed record TensorRecord(string Name, string? State, string Type, IReadOnlyList<long> Shape, IReadOnlyList<PieceRecord> Pieces)
+/// <param name="State">Null for the value itself, else the optimizer's name for a state of it, such as exp_avg.</param>
+internal sealed record TensorRecord(string Name, string Type, IReadOnlyList<long> Shape, IReadOnlyList<PieceRecord> Pieces, string? State = null)
 {
     /// <summary>What a tensor is called in files: <c>exp_avg.weight</c>, or with a range when it is a part,
     /// <c>exp_avg.weight[0:128]</c>.</summary>

@@ -26,7 +26,7 @@ internal static class OldFormat
                 OptimizerFile => (entry.Name[..entry.Name.IndexOf('.', StringComparison.Ordinal)], entry.Name[(entry.Name.IndexOf('.', StringComparison.Ordinal) + 1)..]),
                 _ => (entry.Name, Path.GetFileNameWithoutExtension(name)), // random.cpu of rank_00000
             };
-            return new TensorRecord(tensor, state, entry.Type, entry.Shape, [new PieceRecord(name, 0, ElementTypes.Elements(entry.Shape), null)]);
+            return new TensorRecord(tensor, entry.Type, entry.Shape, [new PieceRecord(name, 0, ElementTypes.Elements(entry.Shape))], state);
         })];
     }
 

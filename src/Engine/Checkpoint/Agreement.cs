@@ -6,7 +6,7 @@ namespace DeepSpeedSharp.Engine.Checkpoint;
 /// <summary>Steps that every rank takes and that fail on all when they fail on one, so that none is left waiting.</summary>
 internal static class Agreement
 {
-    private sealed record Outcome<T>(T? Value, string? Error, bool IsPassing, bool IsDamage);
+    private sealed record Outcome<T>(T? Value = default, string? Error = null, bool IsPassing = false, bool IsDamage = false);
 
     /// <summary>Runs a step on every rank. All ranks must call this.</summary>
     /// <typeparam name="T">What the step gives; it travels as JSON.</typeparam>
@@ -21,7 +21,7 @@ internal static class Agreement
         Outcome<T> outcome;
         try
         {
-            outcome = new Outcome<T>(step(), null, false, false);
+            outcome = new Outcome<T>(step());
         }
         catch (CheckpointException e)
         {
@@ -29,7 +29,7 @@ internal static class Agreement
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            outcome = new Outcome<T>(default, e.Message, e is IOException, false);
+            outcome = new Outcome<T>(default, e.Message, e is IOException);
         }
 
         Outcome<T>[] all = [.. group.AllGather(JsonSerializer.Serialize(outcome, CheckpointManifest.Json), $"{subject}: {what}")

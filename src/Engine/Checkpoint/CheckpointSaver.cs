@@ -86,9 +86,13 @@ internal sealed class CheckpointSaver(ProcessGroup group, CheckpointConfig confi
             Console.Error.WriteLine($"rank {group.Rank}: {Subject(_behind!.Request)}: {e.Message}");
         }
 
+        if (_behind is not { IsDone: false }) // else its thread still reads the copy
+        {
+            _snapshot.Dispose();
+        }
+
         _behind?.Dispose();
         _behind = null;
-        _snapshot.Dispose();
     }
 
     private static string Subject(SaveRequest request) => $"checkpoint {request.Tag} was not saved";

@@ -65,8 +65,8 @@ internal static class ShardFiles
             }
 
             string name = Path.GetFileName(path);
-            tensors.Add(new TensorRecord(piece.Name, piece.State, SafetensorsReader.NameOf(piece.Type), piece.Shape,
-                [new PieceRecord(name, piece.Range.Start, piece.Range.Length, file.EndTensor())]));
+            tensors.Add(new TensorRecord(piece.Name, SafetensorsReader.NameOf(piece.Type), piece.Shape,
+                [new PieceRecord(name, piece.Range.Start, piece.Range.Length, file.EndTensor())], piece.State));
         }
 
         return new RankPart([file.Complete()], tensors);
