@@ -17,30 +17,34 @@ internal sealed record LoadTarget(IReadOnlyList<StatePiece> Model, IReadOnlyList
     /// <exception cref="CheckpointException">It belongs to another model or optimizer.</exception>
     public void Check(string folder, CheckpointManifest manifest, LoadCheckpointOptions options)
     {
-        bool wantsOptimizer = options.LoadOptimizerStates && !options.LoadModuleOnly;
         Dictionary<(string?, string), TensorRecord> stored = manifest.Tensors.ToDictionary(t => (t.State, t.Name));
         var names = Model.Select(piece => piece.Name).ToHashSet();
-        IReadOnlyList<StatePiece> wanted = [.. options.CustomLoad is null ? Model : [], .. wantsOptimizer ? Optimizer : []];
-        string[] problems =
+        List<string> problems = options.CustomLoad is not null ? [] :
         [
-            .. wanted.Where(p => options.LoadModuleStrict && !stored.ContainsKey((p.State, p.Name))).Select(p => $"{NameOf(p)} is missing"),
-            .. wanted.Where(p => stored.TryGetValue((p.State, p.Name), out TensorRecord? t) && !t.Shape.SequenceEqual(p.Shape))
-                .Select(p => $"{NameOf(p)} is [{string.Join(", ", stored[(p.State, p.Name)].Shape)}], the model has [{string.Join(", ", p.Shape)}]"),
-            .. options.LoadModuleStrict && options.CustomLoad is null
-                ? manifest.Model.Where(t => !names.Contains(t.Name)).Select(t => $"{t.Name} is not in the model") : [],
+            .. Differences(Model, stored, options.LoadModuleStrict),
+            .. options.LoadModuleStrict ? manifest.Model.Where(t => !names.Contains(t.Name)).Select(t => $"{t.Name} is not in the model") : [],
         ];
-        if (wantsOptimizer)
+        if (options.LoadOptimizerStates && !options.LoadModuleOnly && problems.Count == 0)
         {
             CheckOptimizer(folder, CheckpointState.From(folder, manifest.State));
+            problems.AddRange(Differences(Optimizer, stored, options.LoadModuleStrict));
         }
 
-        if (problems.Length > 0)
+        if (problems.Count > 0)
         {
             throw new CheckpointException($"checkpoint {folder} belongs to another model: {string.Join("; ", problems.Take(Shown))}"
-                + (problems.Length > Shown ? $"; and {problems.Length - Shown} more" : "")
+                + (problems.Count > Shown ? $"; and {problems.Count - Shown} more" : "")
                 + (options.LoadModuleStrict ? " (LoadModuleStrict = false tolerates missing and unexpected names)" : ""));
         }
     }
+
+    private static IEnumerable<string> Differences(
+        IReadOnlyList<StatePiece> wanted, Dictionary<(string?, string), TensorRecord> stored, bool isStrict) =>
+    [
+        .. wanted.Where(p => isStrict && !stored.ContainsKey((p.State, p.Name))).Select(p => $"{NameOf(p)} is missing"),
+        .. wanted.Where(p => stored.TryGetValue((p.State, p.Name), out TensorRecord? t) && !t.Shape.SequenceEqual(p.Shape))
+            .Select(p => $"{NameOf(p)} is [{string.Join(", ", stored[(p.State, p.Name)].Shape)}], the model has [{string.Join(", ", p.Shape)}]"),
+    ];
 
     private static string NameOf(StatePiece piece) => piece.State is null ? piece.Name : $"{piece.State}.{piece.Name}";
 
