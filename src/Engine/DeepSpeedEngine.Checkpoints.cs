@@ -59,6 +59,10 @@ public sealed partial class DeepSpeedEngine
     /// <exception cref="CheckpointException">It could not be written; an earlier one is untouched.</exception>
     public void FinishCheckpoint() => _saver.Finish();
 
+    /// <summary>Folder of the last checkpoint of this engine that is complete; null before the first. Of one that is saved
+    /// asynchronously the first rank knows at once, the others at the next call.</summary>
+    public string? LastCheckpoint => _saver.Last;
+
     /// <summary>Goes on where a checkpoint was saved: parameters, optimizer, schedule, counters, data order and random
     /// numbers. Every rank must call this.</summary>
     /// <remarks>Any number of ranks and any ZeRO stage loads any checkpoint; each rank reads only what it needs. The caller's own

@@ -20,6 +20,7 @@ internal sealed class CheckpointSaver(ProcessGroup group, CheckpointConfig confi
     private readonly WritePace _pace = new((int)Math.Min(config.Writer.IoBufferSize, 1 << 30), config.Writer.IoBufferDouble);
     private readonly HostSnapshot _snapshot = new();
     private WriteBehind? _behind;
+    private volatile string? _last;
 
     /// <summary>Saves one. Every rank must call this.</summary>
     /// <param name="request">What to save.</param>
@@ -68,11 +69,12 @@ internal sealed class CheckpointSaver(ProcessGroup group, CheckpointConfig confi
                 behind.Wait();
                 return true;
             });
+            _last = behind.Request.Folder;
         }
     }
 
-    /// <summary>Whether a checkpoint is being written behind.</summary>
-    public bool IsWriting => _behind is { IsDone: false };
+    /// <summary>Folder of the last one that is complete, as far as this rank knows.</summary>
+    public string? Last => _last;
 
     /// <summary>Lets a checkpoint that is written behind be completed, for a minute at most, and says when it was not.</summary>
     public void Dispose()
@@ -148,6 +150,7 @@ internal sealed class CheckpointSaver(ProcessGroup group, CheckpointConfig confi
 
     private void Report(SaveRequest request, IReadOnlyList<RankPart> parts, TimeSpan took)
     {
+        _last = request.Folder;
         if (config.Writer.ShowStatistics)
         {
             long bytes = parts.Sum(part => part.Files.Sum(file => file.Bytes));
