@@ -216,6 +216,7 @@ public sealed partial class DeepSpeedEngine
             // Training has ended; whoever asked for the metrics of that step has seen why.
         }
 
+        _saver.Dispose();
         _observer?.Dispose();
         _zero.Dispose();
         Optimizer.Dispose();

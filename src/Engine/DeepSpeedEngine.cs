@@ -1,6 +1,7 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Config.Schedules;
 using DeepSpeedSharp.Engine.ActivationCheckpointing;
+using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Observability;
@@ -25,6 +26,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     private readonly GradientScale _scale;
     private readonly LossScaler _lossScaler;
     private readonly StepReport _report;
+    private readonly CheckpointSaver _saver;
     private readonly EngineObserver? _observer;
     private readonly Action? _clientSchedule;
     private readonly Action<string> _warn; // on rank 0
@@ -74,6 +76,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         _scale = new GradientScale(config.GradientClipping, _precision.ChecksOverflow);
         _lossScaler = LossScaler.Create(config.Fp16);
         _report = new StepReport(group, device);
+        _saver = new CheckpointSaver(group, config.Checkpoint, group.Rank == 0 ? output.Say : _ => { }, _warn);
         _observer = EngineObserver.Create(config, module, device, group.Rank, Batch, output, TimeProvider.System);
         if (config.DumpState && group.Rank == 0)
         {
