@@ -54,10 +54,15 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
 
         using ProcessGroup group = DeepSpeed.InitDistributed(environment);
         manual_seed(options.Seed);
-        var model = new Gpt2Model(shape)
+        Gpt2Model model;
+        using (config.Zero.Stage == 3 ? DeepSpeed.Zero.Init(group, fromRankZero: false) : null) // all ranks have the same seed
         {
-            Checkpointing = ActivationPlan.From(config.ActivationCheckpointing, options.GradientCheckpointing, shape.Layers),
-        };
+            model = new Gpt2Model(shape)
+            {
+                Checkpointing = ActivationPlan.From(config.ActivationCheckpointing, options.GradientCheckpointing, shape.Layers),
+            };
+        }
+
         source.LoadWeights(model);
         Action<string> print = Console.WriteLine;
         (DeepSpeedEngine engine, _, DataLoader<TokenBatch>? loader, _) = DeepSpeed.Initialize(
