@@ -22,6 +22,12 @@ if (args is ["engine-step", .. string[] count])
     return;
 }
 
+if (args is ["zero-memory"])
+{
+    Console.WriteLine(ZeroMemoryReport.Write(Path.Combine("docs", "zero-memory.md")));
+    return;
+}
+
 // In this process: libtorch is loaded once.
 IConfig config = DefaultConfig.Instance
     .AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance))
