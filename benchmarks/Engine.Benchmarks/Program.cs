@@ -28,6 +28,12 @@ if (args is ["all-reduce", .. string[] limit])
     return;
 }
 
+if (args is ["zero-memory"])
+{
+    Console.WriteLine(ZeroMemoryReport.Write(Path.Combine("docs", "zero-memory.md")));
+    return;
+}
+
 // In this process: libtorch is loaded once.
 IConfig config = DefaultConfig.Instance
     .AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance))

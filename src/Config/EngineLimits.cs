@@ -90,17 +90,16 @@ public static class EngineLimits
     private static void AddZero(DeepSpeedConfig config, ConfigErrors errors)
     {
         ZeroConfig zero = config.Zero;
-        NotYet(errors, zero.Stage == 3, "zero_optimization.stage", "use 0, 1 or 2", "ZeRO stage 3");
         NotYet(errors, zero.OffloadParam is { Device: not OffloadDevice.None }, "zero_optimization.offload_param", "remove it",
             "offload of parameters");
-        NotYet(errors, zero.OffloadOptimizer is { Device: not OffloadDevice.None }, "zero_optimization.offload_optimizer",
-            "remove it", "offload of the optimizer");
+        AddOffload(config, errors);
         if (zero.LegacyStage1)
         {
             errors.Add("zero_optimization.legacy_stage1", "the first version of stage 1 does not exist any more", "remove it");
         }
 
-        NotYet(errors, zero.EnableSanityChecks, "zero_optimization.enable_sanity_checks", "remove it");
+        NotYet(errors, zero.EnableSanityChecks && zero.Stage < 3, "zero_optimization.enable_sanity_checks", "remove it, or use stage 3");
+        NotYet(errors, zero.Stage3.PipelineLoadingCheckpoint && zero.Stage == 3, "zero_optimization.pipeline_loading_checkpoint", "use false");
         AddZeroPlusPlus(zero.PlusPlus, errors);
         if (zero.Stage == 0)
         {
@@ -117,6 +116,46 @@ public static class EngineLimits
         if (config.SparseGradients)
         {
             errors.Add("sparse_gradients", "gradients are not reduced by rows under ZeRO", "remove it, or use zero_optimization.stage 0");
+        }
+    }
+
+    private static void AddOffload(DeepSpeedConfig config, ConfigErrors errors)
+    {
+        if (config.Zero.OffloadOptimizer is not { Device: not OffloadDevice.None } offload)
+        {
+            return;
+        }
+
+        const string Path = "zero_optimization.offload_optimizer";
+        if (config.Zero.Stage == 0)
+        {
+            errors.Add(Path, "the optimizer's state can be offloaded in stages 1 to 3, and this is stage 0",
+                "use \"stage\": 1 or more, also with one rank, or remove it");
+        }
+
+        if (offload.SuperOffload)
+        {
+            errors.Add($"{Path}.super_offload", "SuperOffload, for a GPU and a CPU that share one memory, is not supported",
+                "remove it; \"device\": \"cpu\" overlaps the copies with the update");
+        }
+
+        if (config.Optimizer is not { } optimizer)
+        {
+            return;
+        }
+
+        bool hasOwn = optimizer.Params is AdamParams { TorchAdam: false } or AdagradParams or LionParams;
+        if (!hasOwn && config.ZeroForceCpuOptimizer && optimizer.Params is AdamParams or SgdParams)
+        {
+            errors.Add("optimizer.type", $"{(optimizer.Params is AdamParams ? "torch_adam" : optimizer.Type)} has no fast update on the CPU, where "
+                + "the optimizer is offloaded to", "use Adam, AdamW, Lion or Adagrad without torch_adam, or set \"zero_force_ds_cpu_optimizer\": false");
+        }
+
+        int buffers = 2 + (optimizer.Params is AdamParams ? 2 : 1); // a piece of the values, the gradients and each state
+        if (offload.Device == OffloadDevice.Nvme && offload.BufferCount < buffers)
+        {
+            errors.Add($"{Path}.buffer_count", $"{optimizer.Type} needs {buffers} buffers at a time, and there are to be {offload.BufferCount}",
+                $"use {buffers} or more");
         }
     }
 
@@ -142,10 +181,10 @@ public static class EngineLimits
         NotYet(errors, checkpointing.SynchronizeCheckpointBoundary, "activation_checkpointing.synchronize_checkpoint_boundary",
             "use false");
         NotYet(errors, checkpointing.Profile, "activation_checkpointing.profile", "use false");
-        NotYet(errors, config.Checkpoint.LoadUniversal, "checkpoint.load_universal", "use false");
         NotYet(errors, config.Checkpoint.UseNodeLocalStorage, "checkpoint.use_node_local_storage",
             "use false, and a folder that all nodes share");
         NotYet(errors, config.Checkpoint.ParallelWrite.PipelineStage, "checkpoint.parallel_write.pipeline_stage", "use false");
+        AddCheckpointWriter(config.Checkpoint.Writer, errors);
         if (!config.Checkpoint.CheckpointSerialization)
         {
             errors.Add("checkpoint.checkpoint_serialization", "checkpoints are safetensors files, not PyTorch's", "remove it");
@@ -153,6 +192,18 @@ public static class EngineLimits
 
         NotYet(errors, config.Elasticity.Enabled, "elasticity.enabled", "use false, and name the batch sizes", "elasticity");
         NotYet(errors, config.AsyncIO.UseGds, "aio.use_gds", "use false");
+    }
+
+    private static void AddCheckpointWriter(CheckpointWriterConfig writer, ConfigErrors errors)
+    {
+        if (writer.Type == CheckpointWriterType.Mock)
+        {
+            errors.Add("checkpoint.writer.type", "a checkpoint that is not written is none", "use \"FAST\"");
+        }
+
+        NotYet(errors, writer.DataParallel is CheckpointDataParallel.Socket or CheckpointDataParallel.Machine,
+            "checkpoint.writer.data_parallel", "use \"replica\": all ranks write");
+        NotYet(errors, writer.IoMultiplier > 1, "checkpoint.writer.io_multiplier", "use 1");
     }
 
     private static string Name(TrainingDataType type) => type.ToString().ToLowerInvariant();

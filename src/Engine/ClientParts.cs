@@ -92,6 +92,15 @@ internal sealed record ClientParts
             optimizer.ParameterGroups.All(g => g.Beta2 is not null)), null);
     }
 
-    private static FlatOptimizer OptimizerFactoryOf(DeepSpeedConfig config, FlatParameters parameters, Device device) =>
-        Optim.OptimizerFactory.Create(config.Optimizer!, parameters.Groups, parameters.Masters.numel(), device);
+    private static FlatOptimizer OptimizerFactoryOf(DeepSpeedConfig config, FlatParameters parameters, Device device)
+    {
+        if (parameters.Offload is not { } offload)
+        {
+            return Optim.OptimizerFactory.Create(config.Optimizer!, parameters.Groups, parameters.Own.Length, device);
+        }
+
+        FlatOptimizer host = Optim.OptimizerFactory.Create(config.Optimizer!, parameters.Groups, 0, CPU);
+        offload.Attach(host, Optim.OptimizerFactory.Create(config.Optimizer!, parameters.Groups, 0, device));
+        return host;
+    }
 }

@@ -12,7 +12,7 @@ using static TorchSharp.torch;
 namespace DeepSpeedSharp.Engine;
 
 /// <summary>The entry points, as in the original: <see cref="InitDistributed"/> and <see cref="Initialize{TBatch}"/>.</summary>
-public static class DeepSpeed
+public static partial class DeepSpeed
 {
     /// <summary>How long ranks wait for each other when DEEPSPEED_TIMEOUT (minutes) is not set: 10 minutes.</summary>
     public static TimeSpan DefaultTimeout { get; } = TimeSpan.FromMinutes(10);

@@ -3,6 +3,7 @@ using System.Text;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Optim;
 using DeepSpeedSharp.Engine.Precision;
+using DeepSpeedSharp.Engine.Zero;
 
 namespace DeepSpeedSharp.Engine;
 
@@ -32,7 +33,20 @@ public sealed partial class DeepSpeedEngine
 
     /// <summary>Bytes that this rank holds for all of training: weights, gradients, masters and the optimizer's state.
     /// ZeRO makes them fewer; buffers that exist during backward only are not among them.</summary>
-    public long ModelStateBytes => _parameters.Bytes + Optimizer.States.Sum(s => s.State.numel() * s.State.element_size());
+    public long ModelStateBytes => _parameters.Bytes + Optimizer.States.Sum(s => s.State.DeviceBytes);
+
+    /// <summary>In ZeRO stage 3, the largest number of parameter elements that were gathered at one time since it was set; 0 in other stages.</summary>
+    internal long PeakLiveElements
+    {
+        get => _zero is Stage3Parameters stage ? stage.PeakLiveElements : 0;
+        set
+        {
+            if (_zero is Stage3Parameters stage)
+            {
+                stage.PeakLiveElements = value;
+            }
+        }
+    }
 
     /// <summary>Samples per optimizer step over all ranks.</summary>
     public int TrainBatchSize => Batch.TrainBatchSize;
@@ -202,6 +216,7 @@ public sealed partial class DeepSpeedEngine
             // Training has ended; whoever asked for the metrics of that step has seen why.
         }
 
+        _saver.Dispose();
         _observer?.Dispose();
         _zero.Dispose();
         Optimizer.Dispose();

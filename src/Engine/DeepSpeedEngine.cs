@@ -1,6 +1,7 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Config.Schedules;
 using DeepSpeedSharp.Engine.ActivationCheckpointing;
+using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Observability;
@@ -25,6 +26,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     private readonly GradientScale _scale;
     private readonly LossScaler _lossScaler;
     private readonly StepReport _report;
+    private readonly CheckpointSaver _saver;
     private readonly EngineObserver? _observer;
     private readonly Action? _clientSchedule;
     private readonly Action<string> _warn; // on rank 0
@@ -50,7 +52,9 @@ public sealed partial class DeepSpeedEngine : IDisposable
         (Module, _config, Group, Device, _data) = (module, config, group, device, data);
         Batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
         _precision = PrecisionPlan.From(config);
-        _parameters = new FlatParameters(module, device, _precision, client.Groups(config), Sharding.From(config.Zero, group));
+        _warn = group.Rank == 0 ? output.Warn : _ => { };
+        _parameters = new FlatParameters(module, device, _precision, client.Groups(config), Sharding.From(config.Zero, group),
+            Offloading.Of(config, _precision, device, group.Rank, group.Rank == 0 ? output.Say : _ => { }));
         ReplicaCheck.Run(_parameters, group);
         _parameters.ShareFromRankZero(group);
         foreach ((string name, Tensor constant) in _parameters.Constants)
@@ -59,10 +63,10 @@ public sealed partial class DeepSpeedEngine : IDisposable
         }
 
         _averaging = AveragingPlan.From(config, group.WorldSize);
-        _zero = ZeroStages.Create(config, module, _parameters, group, _averaging, _precision.Communication);
+        _warn = group.Rank == 0 ? output.Warn : _ => { };
+        _zero = ZeroStages.Create(config, module, _parameters, group, _averaging, _precision.Communication, _warn);
         Optimizer = client.Optimizer(config, _parameters, device);
         (Schedule, _clientSchedule) = client.Schedule(config, Optimizer);
-        _warn = group.Rank == 0 ? output.Warn : _ => { };
         if (Schedule?.Warning is { } warning)
         {
             _warn(warning);
@@ -72,6 +76,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         _scale = new GradientScale(config.GradientClipping, _precision.ChecksOverflow);
         _lossScaler = LossScaler.Create(config.Fp16);
         _report = new StepReport(group, device);
+        _saver = new CheckpointSaver(group, config.Checkpoint, group.Rank == 0 ? output.Say : _ => { }, _warn);
         _observer = EngineObserver.Create(config, module, device, group.Rank, Batch, output, TimeProvider.System);
         if (config.DumpState && group.Rank == 0)
         {
@@ -117,20 +122,30 @@ public sealed partial class DeepSpeedEngine : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         using DisposeScope scope = NewDisposeScope();
-        if (_observer is null || !Module.training)
+        bool isObserved = _observer is not null && Module.training;
+        if (isObserved)
         {
-            return forward().MoveToOuterDisposeScope();
+            _observer!.BeforeForward(GlobalSteps);
         }
 
-        _observer.BeforeForward(GlobalSteps);
         Group.FlightRecorder?.Step = GlobalSteps;
         try
         {
-            return forward().MoveToOuterDisposeScope();
+            Tensor result = forward();
+            _zero.CheckForward(forward, result);
+            return result.MoveToOuterDisposeScope();
+        }
+        catch
+        {
+            _zero.AbandonForward();
+            throw;
         }
         finally
         {
-            _observer.AfterForward();
+            if (isObserved)
+            {
+                _observer!.AfterForward();
+            }
         }
     }
 
@@ -172,6 +187,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
             catch
             {
                 ActivationCheckpoint.ThrowIfFailed(); // a block's own error says more than libtorch's
+                _zero.ThrowIfFailed();
                 throw;
             }
         }
@@ -236,13 +252,19 @@ public sealed partial class DeepSpeedEngine : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         // The scale that this step's backward used: it changes only in Settle.
-        _scale.Measure(_parameters.OwnGradients, _lossScaler.Scale * _averaging.Left,
+        using Tensor norm = _parameters.NormOfOwnGradients();
+        _scale.MeasureNorm(norm, _lossScaler.Scale * _averaging.Left,
             _config.Zero.Stage > 0 ? squares => Group.AllReduce(squares, "gradient norm") : null);
         // Kernels that look at the overflow flag themselves spare the wait for it.
-        bool isKnownOverflow = Optimizer.NeedsOverflowKnown && _scale.Overflow is { } overflow && overflow.ToSingle() != 0;
+        bool isKnownOverflow = (Optimizer.NeedsOverflowKnown || _parameters.Offload is not null) && _scale.Overflow is { } overflow && overflow.ToSingle() != 0;
         if (isKnownOverflow)
         {
             Optimizer.CountSkippedStep(); // Settle takes it back
+        }
+        else if (_parameters.Offload is { } offload)
+        {
+            offload.Update(_scale.Divisor, _parameters.OwnWeights, _parameters.OwnGradients);
+            _zero.GatherWeights();
         }
         else
         {

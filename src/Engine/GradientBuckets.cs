@@ -29,6 +29,7 @@ internal sealed class GradientBuckets : IDisposable
     private readonly int[] _missing;
     private readonly bool[] _seen; // parameters whose gradient this backward has produced
     private readonly List<Sum> _running = [];
+    private int _completed; // how many of them
     private readonly bool _overlap;
     private bool _hasHooks;
     private bool _reducing;
@@ -68,6 +69,9 @@ internal sealed class GradientBuckets : IDisposable
     /// <summary>Sums each part of a bucket at its owner only, by reduce-scatter; null sums everything on every rank.</summary>
     public ShardMap? Owners { get; init; }
 
+    /// <summary>Told of every range of the flat gradients when it is summed; null tells nobody.</summary>
+    public Action<ElementRange>? Reduced { get; init; }
+
     /// <summary>Whether a parameter that backward does not reach is an error.</summary>
     public bool RefusesUnused { get; init; }
 
@@ -93,7 +97,7 @@ internal sealed class GradientBuckets : IDisposable
         try
         {
             // Also after an error: the other ranks wait for these sums, and sums under way write to the gradients.
-            StartThrough(_group.WorldSize > 1 ? _buckets.Count : 0);
+            StartThrough(IsIdle ? 0 : _buckets.Count);
             CompleteAll();
 
             if (_hookError is { } error)
@@ -104,6 +108,7 @@ internal sealed class GradientBuckets : IDisposable
         finally
         {
             _running.Clear();
+            _completed = 0;
             _hookError = null;
         }
 
@@ -151,9 +156,12 @@ internal sealed class GradientBuckets : IDisposable
         yield return [.. bucket];
     }
 
+    // One rank's sums are there from the start.
+    private bool IsIdle => _group.WorldSize == 1 && Reduced is null;
+
     private void RegisterHooks()
     {
-        if (_hasHooks || (_group.WorldSize == 1 && !RefusesUnused))
+        if (_hasHooks || (IsIdle && !RefusesUnused))
         {
             return;
         }
@@ -186,7 +194,7 @@ internal sealed class GradientBuckets : IDisposable
         }
 
         _seen[slot] = true;
-        if (!_overlap || _group.WorldSize == 1)
+        if (!_overlap || IsIdle)
         {
             return;
         }
@@ -210,6 +218,10 @@ internal sealed class GradientBuckets : IDisposable
         for (int i = _running.Count; i < count; i++)
         {
             _running.Add(Start(_buckets[i], $"gradient bucket {i}"));
+            while (_completed < i && _running[_completed].Work.Completion.IsCompletedSuccessfully)
+            {
+                Complete(_running[_completed++]); // whoever takes sums to the host need not wait for the last one
+            }
         }
     }
 
@@ -225,7 +237,7 @@ internal sealed class GradientBuckets : IDisposable
             return new Sum(bucket, new Work(rows.SumAsync(_group, _travelling)), null);
         }
 
-        Tensor? copy = bucket.Range.dtype == _travelling ? null : bucket.Range.to(_travelling).DetachFromDisposeScope();
+        Tensor? copy = bucket.Range.dtype == _travelling || _group.WorldSize == 1 ? null : bucket.Range.to(_travelling).DetachFromDisposeScope();
         Tensor values = copy ?? bucket.Range;
         return new Sum(bucket, Owners is null ? _group.AllReduceAsync(values, name)
             : _group.ReduceScatterAsync(values, Owners.Cut(new ElementRange(bucket.Offset, values.numel())), name), copy);
@@ -235,11 +247,11 @@ internal sealed class GradientBuckets : IDisposable
     private void CompleteAll()
     {
         ExceptionDispatchInfo? failure = null;
-        foreach (Sum sum in _running)
+        while (_completed < _running.Count)
         {
             try
             {
-                Complete(sum);
+                Complete(_running[_completed++]);
             }
 #pragma warning disable CA1031 // the first failure is thrown below; later ones follow from it
             catch (Exception e)
@@ -247,23 +259,22 @@ internal sealed class GradientBuckets : IDisposable
             {
                 failure ??= ExceptionDispatchInfo.Capture(e);
             }
-            finally
-            {
-                sum.Copy?.Dispose();
-            }
         }
 
         failure?.Throw();
     }
 
     // On a GPU nothing waits here: what follows is queued behind the sum.
-    private static void Complete(Sum sum)
+    private void Complete(Sum sum)
     {
+        using Tensor? copy = sum.Copy;
         sum.Work.Wait();
-        if (sum.Copy is { } copy)
+        if (copy is not null)
         {
             using IDisposable noGrad = no_grad();
             sum.Bucket.Range.copy_(copy).DetachFromDisposeScope();
         }
+
+        Reduced?.Invoke(new ElementRange(sum.Bucket.Offset, sum.Bucket.Range.numel()));
     }
 }

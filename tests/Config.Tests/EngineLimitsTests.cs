@@ -3,11 +3,11 @@ namespace DeepSpeedSharp.Config.Tests;
 public sealed class EngineLimitsTests
 {
     [Theory]
-    [InlineData("""{ "zero_optimization": { "stage": 3 } }""", "zero_optimization.stage: ZeRO stage 3 is not supported yet; use 0, 1 or 2")]
+    [InlineData("""{ "zero_optimization": { "stage": 3, "pipeline_loading_checkpoint": true } }""", "zero_optimization.pipeline_loading_checkpoint: this setting is not supported yet; use false")]
     [InlineData("""{ "zero_optimization": { "stage": 2 }, "optimizer": { "type": "Lamb" } }""", "optimizer.type: Lamb looks at whole parameters, and under ZeRO a rank has shards of them only (zero_allow_untested_optimizer does not change that); use Adam, AdamW, Lion, Adagrad or SGD, or zero_optimization.stage 0")]
     [InlineData("""{ "zero_optimization": true, "sparse_gradients": true }""", "sparse_gradients: gradients are not reduced by rows under ZeRO; remove it, or use zero_optimization.stage 0")]
     [InlineData("""{ "zero_optimization": { "stage": 2, "zero_quantized_gradients": true } }""", "zero_optimization.zero_quantized_gradients: this setting is not supported yet; remove it")]
-    [InlineData("""{ "zero_optimization": { "stage": 1, "enable_sanity_checks": true } }""", "zero_optimization.enable_sanity_checks: this setting is not supported yet; remove it")]
+    [InlineData("""{ "zero_optimization": { "stage": 1, "enable_sanity_checks": true } }""", "zero_optimization.enable_sanity_checks: this setting is not supported yet; remove it, or use stage 3")]
     [InlineData("""{ "zero_optimization": { "cpu_offload": true } }""", "zero_optimization.offload_optimizer: offload of the optimizer is not supported yet; remove it")]
     [InlineData("""{ "zero_optimization": { "legacy_stage1": true } }""", "zero_optimization.legacy_stage1: the first version of stage 1 does not exist any more; remove it")]
     [InlineData("""{ "amp": { "enabled": true } }""", "amp.enabled: mixed precision by Apex is not supported; use \"bf16\" or \"fp16\"")]
@@ -15,7 +15,10 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "sequence_parallel_size": 2 }""", "sequence_parallel_size: this setting is not supported yet; use 1")]
     [InlineData("""{ "activation_checkpointing": { "cpu_checkpointing": true, "number_checkpoints": 4, "profile": true } }""", "activation_checkpointing.profile: this setting is not supported yet; use false")]
     [InlineData("""{ "data_types": { "grad_accum_dtype": "bf16" } }""", "data_types.grad_accum_dtype: bf16 gradients of fp32 parameters are not supported; use \"fp32\", or remove it")]
-    [InlineData("""{ "checkpoint": { "load_universal": true } }""", "checkpoint.load_universal: this setting is not supported yet; use false")]
+    [InlineData("""{ "checkpoint": { "use_node_local_storage": true } }""", "checkpoint.use_node_local_storage: this setting is not supported yet; use false, and a folder that all nodes share")]
+    [InlineData("""{ "checkpoint": { "writer": { "type": "MOCK" } } }""", "checkpoint.writer.type: a checkpoint that is not written is none; use \"FAST\"")]
+    [InlineData("""{ "checkpoint": { "writer": { "data_parallel": "socket" } } }""", "checkpoint.writer.data_parallel: this setting is not supported yet; use \"replica\": all ranks write")]
+    [InlineData("""{ "checkpoint": { "writer": { "io_multiplier": 2 } } }""", "checkpoint.writer.io_multiplier: this setting is not supported yet; use 1")]
     public void Problems_SettingBeyondTheEngine_IsNamed(string json, string expected)
     {
         DeepSpeedConfig config = DeepSpeedConfig.Parse(json);
@@ -29,9 +32,11 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "zero_optimization": { "stage": 0, "overlap_comm": true, "offload_param": { "device": "none" } } }""")]
     [InlineData("""{ "zero_optimization": true }""")]
     [InlineData("""{ "zero_optimization": { "stage": 2, "overlap_comm": true, "contiguous_gradients": false, "reduce_scatter": false, "round_robin_gradients": true, "ignore_unused_parameters": false, "load_from_fp32_weights": false } }""")]
+    [InlineData("""{ "zero_optimization": { "stage": 3, "enable_sanity_checks": true, "stage3_prefetch_bucket_size": 1, "stage3_max_live_parameters": 1, "stage3_max_reuse_distance": 1, "stage3_param_persistence_threshold": 1, "stage3_model_persistence_threshold": 1, "stage3_module_granularity_threshold": 1, "stage3_gather_16bit_weights_on_model_save": true, "stage3_use_all_reduce_for_fetch_params": true, "stage3_allgather_sequential": true, "leaf_module": { "classes": ["Block"] } } }""")]
     [InlineData("""{ "optimizer": { "type": "AdamW" }, "scheduler": { "type": "WarmupLR" }, "communication_data_type": "fp32" }""")]
     [InlineData("""{ "fp16": { "enabled": true }, "optimizer": { "type": "Muon" }, "csv_monitor": { "enabled": true } }""")]
-    [InlineData("""{ "elasticity": { "enabled": false }, "comms_logger": { "enabled": true }, "checkpoint": { "tag_validation": "Warn" } }""")]
+    [InlineData("""{ "elasticity": { "enabled": false }, "comms_logger": { "enabled": true }, "checkpoint": { "tag_validation": "Warn", "load_universal": true } }""")]
+    [InlineData("""{ "checkpoint": { "writer": { "type": "FAST", "io_buffer_size": 1e6, "io_buffer_double": false, "show_statistics": true, "data_parallel": "replica", "decoupled": true } } }""")]
     public void Problems_WhatTheEngineDoes_IsNone(string json) =>
         Assert.Empty(EngineLimits.Problems(DeepSpeedConfig.Parse(json)));
 
@@ -39,11 +44,11 @@ public sealed class EngineLimitsTests
     public void ToJson_UnsupportedButValid_SaysBoth()
     {
         ConfigReport report = ConfigReport.For(
-            """{ "train_batch_size": 8, "zero_optimization": { "stage": 3, "reduce_bucket_size": "auto" } }""", 2);
+            """{ "train_batch_size": 8, "disable_allgather": true, "zero_optimization": { "stage": 3, "reduce_bucket_size": "auto" } }""", 2);
 
         using var json = System.Text.Json.JsonDocument.Parse(report.ToJson());
         Assert.True(json.RootElement.GetProperty("ok").GetBoolean());
-        Assert.Equal("zero_optimization.stage", json.RootElement.GetProperty("unsupported")[0].GetProperty("path").GetString());
+        Assert.Equal("disable_allgather", json.RootElement.GetProperty("unsupported")[0].GetProperty("path").GetString());
         Assert.Equal("zero_optimization.reduce_bucket_size", json.RootElement.GetProperty("unresolved_auto")[0].GetString());
     }
 }

@@ -101,9 +101,6 @@ public sealed class CommandLineTests
             "auto" is for the trainer's arguments to fill; until then these show their defaults:
               optimizer.params.lr
             the engine of this release cannot train with it, because of:
-              zero_optimization.stage
-                ZeRO stage 3 is not supported yet
-                -> use 0, 1 or 2
               zero_optimization.offload_optimizer
                 offload of the optimizer is not supported yet
                 -> remove it

@@ -17,17 +17,8 @@ internal sealed class LossCurve
 
     public static string Tokens { get; } = Path.Combine(Folder, "tokens.i32");
 
-    /// <summary>The DeepSpeed config, JSON on one line; without the offload of the optimizer, which on a CPU is the same
-    /// arithmetic in the same place.</summary>
-    public string Config
-    {
-        get
-        {
-            JsonObject config = JsonObject.Create(_file.GetProperty("ds_config"))!;
-            (config["zero_optimization"] as JsonObject)?.Remove("offload_optimizer");
-            return config.ToJsonString();
-        }
-    }
+    /// <summary>The DeepSpeed config, JSON on one line.</summary>
+    public string Config => JsonObject.Create(_file.GetProperty("ds_config"))!.ToJsonString();
 
     public int WorldSize => _file.GetProperty("world_size").GetInt32();
 

@@ -35,7 +35,11 @@ internal sealed class RunningWorker : IDisposable
 
     /// <summary>Starts one rank of a world on this machine.</summary>
     public static RunningWorker Start(int rank, int worldSize, int port, string arguments, params (string Name, string Value)[] environment) =>
-        Start(arguments, [("RANK", Text(rank)), ("LOCAL_RANK", "0"), ("WORLD_SIZE", Text(worldSize)), ("MASTER_ADDR", "127.0.0.1"),
+        StartAs(Program, rank, worldSize, port, arguments, environment);
+
+    /// <summary>Starts one rank by another program, which goes on as the worker.</summary>
+    public static RunningWorker StartAs(string program, int rank, int worldSize, int port, string arguments, params (string Name, string Value)[] environment) =>
+        StartWith(program, arguments, [("RANK", Text(rank)), ("LOCAL_RANK", "0"), ("WORLD_SIZE", Text(worldSize)), ("MASTER_ADDR", "127.0.0.1"),
             ("MASTER_PORT", Text(port)), .. environment]);
 
     /// <summary>Starts the worker.</summary>

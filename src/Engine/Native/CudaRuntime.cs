@@ -11,8 +11,9 @@ internal static class CudaRuntime
     /// <summary>Its handle; 0 when there is none.</summary>
     public static nint Library => Loaded.Value;
 
-    /// <summary>Address of one of its functions; 0 when there is no CUDA here.</summary>
-    public static nint Symbol(string name) => Library == 0 ? 0 : NativeLibrary.GetExport(Library, name);
+    /// <summary>Address of one of its functions; 0 when there is none.</summary>
+    public static nint Symbol(string name) =>
+        Library != 0 && NativeLibrary.TryGetExport(Library, name, out nint address) ? address : 0;
 
     /// <summary>Throws when a function did not return success.</summary>
     public static void Check(int status, string function)

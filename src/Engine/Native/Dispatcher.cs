@@ -48,6 +48,19 @@ internal static unsafe class Dispatcher
         return (ulong)list;
     }
 
+    /// <summary>A list of integers, such as a shape.</summary>
+    public static ulong OfNumbers(ReadOnlySpan<long> numbers)
+    {
+        nint list;
+        Check(NewList((nuint)numbers.Length, &list), "torch_new_list_reserve_size");
+        foreach (long number in numbers)
+        {
+            Check(Push(list, (ulong)number), "torch_list_push_back");
+        }
+
+        return (ulong)list;
+    }
+
     public static ulong Of(double value) => BitConverter.DoubleToUInt64Bits(value);
 
     public static ulong Of(bool value) => value ? 1UL : 0;

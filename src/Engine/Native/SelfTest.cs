@@ -55,6 +55,15 @@ internal static class SelfTest
             flat.add_(0);
             Expect(TensorMemory.Version(flat) == changes + 1);
 
+            trying = "giving a storage's memory back";
+            Tensor memory = ones(8);
+            Tensor view = memory.narrow(0, 2, 2);
+            StorageMemory.Free(memory);
+            Expect(TensorMemory.Address(memory) == 0);
+            StorageMemory.Take(memory, 8);
+            memory.fill_(4);
+            Expect(view, 4, 4);
+
             trying = "the fused AdamW kernel";
             Tensor step = ones([]);
             using (no_grad())

@@ -42,6 +42,9 @@ internal static unsafe partial class TensorMemory
         return new NativeBlock((byte*)THSTensor_data(tensor.Handle), (int)bytes).Memory;
     }
 
+    /// <summary>What all handles of one tensor have in common, for as long as it lives.</summary>
+    public static nint Identity(Tensor tensor) => *(nint*)tensor.Handle;
+
     /// <summary>Where the first element of a tensor is.</summary>
     public static nint Address(Tensor tensor) => THSTensor_data(tensor.Handle);
 

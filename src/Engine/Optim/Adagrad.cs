@@ -11,14 +11,17 @@ namespace DeepSpeedSharp.Engine.Optim;
 internal sealed class Adagrad : FlatOptimizer
 {
     private readonly bool _fused;
-    private readonly Tensor _sum;
 
     /// <param name="groups">Groups with <see cref="AdagradParams"/>.</param>
     /// <param name="elements">Length of the flat buffers.</param>
     /// <param name="device">Where they are.</param>
     /// <param name="fused">False computes by the plain formulas, which also other devices than the CPU use.</param>
     public Adagrad(IReadOnlyList<ParameterGroup> groups, long elements, Device device, bool fused = true)
-        : base(groups, elements, device) => (_fused, _sum) = (fused && device.type == DeviceType.CPU, AddState("sum"));
+        : base(groups, elements, device)
+    {
+        _fused = fused && device.type == DeviceType.CPU;
+        AddState("sum");
+    }
 
     public override string Name => "Adagrad";
 
@@ -26,9 +29,10 @@ internal sealed class Adagrad : FlatOptimizer
 
     private protected override bool IsFused => _fused;
 
-    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale)
+    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, Tensor[] states, long offset,
+        in StepScale scale)
     {
-        Tensor v = _sum.narrow(0, offset, values.numel());
+        Tensor v = states[0];
         double epsilon = ((AdagradParams)group.Params).Epsilon;
         if (_fused)
         {

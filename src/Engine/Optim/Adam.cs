@@ -14,8 +14,6 @@ internal sealed class Adam : FlatOptimizer
 {
     private readonly bool _fused;
     private readonly bool _onePass; // our own kernel: 16-bit gradients and copies without a pass of their own
-    private readonly Tensor _firstMoment;
-    private readonly Tensor _secondMoment;
     private readonly Tensor _stepCount; // on the device, where alone it is known at once whether a step was skipped
 
     /// <param name="name">Adam or AdamW, as in the config.</param>
@@ -31,8 +29,8 @@ internal sealed class Adam : FlatOptimizer
         _onePass = !isPlain && CudaAdamKernel.ReasonAgainst(device) is null;
         // libtorch's fused kernels always correct the bias.
         _fused = !isPlain && groups.All(g => g.Params is AdamParams { BiasCorrection: true });
-        _firstMoment = AddState("exp_avg");
-        _secondMoment = AddState("exp_avg_sq");
+        AddState("exp_avg");
+        AddState("exp_avg_sq");
         _stepCount = zeros([], float32, device).DetachFromDisposeScope();
     }
 
@@ -55,24 +53,24 @@ internal sealed class Adam : FlatOptimizer
         _stepCount.Dispose();
     }
 
-    private protected override void UpdateAll(Tensor values, Tensor gradients, in StepScale scale, Tensor? lowPrecision)
+    private protected override void UpdateElements(ElementRange part, Tensor values, Tensor gradients, IReadOnlyList<Tensor> states,
+        in StepScale scale, Tensor? lowPrecision)
     {
         if (!_onePass)
         {
-            base.UpdateAll(values, gradients, scale, lowPrecision);
+            base.UpdateElements(part, values, gradients, states, scale, lowPrecision);
             return;
         }
 
-        BeginStep(scale);
-        foreach (ParameterGroup group in ParameterGroups)
+        foreach ((ParameterGroup group, ElementRange range) in GroupsIn(part))
         {
             var config = (AdamParams)group.Params;
-            CudaAdamKernel.Run(Range(values), Range(gradients), Range(_firstMoment), Range(_secondMoment),
+            CudaAdamKernel.Run(Range(values), Range(gradients), Range(states[0]), Range(states[1]),
                 lowPrecision is null ? null : Range(lowPrecision), _stepCount, scale.Divisor, scale.FoundInf,
                 new CudaAdamKernel.Numbers(group.LearningRate, group.Beta1!.Value, group.Beta2!.Value, config.Epsilon,
                     group.WeightDecay, config.AdamWMode, config.BiasCorrection));
 
-            Tensor Range(Tensor flat) => flat.narrow(0, group.Offset, group.Elements);
+            Tensor Range(Tensor flat) => flat.narrow(0, range.Start, range.Length);
         }
     }
 
@@ -85,11 +83,11 @@ internal sealed class Adam : FlatOptimizer
         }
     }
 
-    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale)
+    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, Tensor[] states, long offset,
+        in StepScale scale)
     {
         var config = (AdamParams)group.Params;
-        Tensor m = _firstMoment.narrow(0, offset, values.numel());
-        Tensor v = _secondMoment.narrow(0, offset, values.numel());
+        (Tensor m, Tensor v) = (states[0], states[1]);
         if (_fused)
         {
             FusedOptimizers.Adam(values, gradients, m, v, _stepCount, group.LearningRate, group.Beta1!.Value,

@@ -74,7 +74,8 @@ internal sealed class ClientOptimizer : FlatOptimizer
         _wideGradients?.Dispose();
     }
 
-    private protected override void UpdateAll(Tensor values, Tensor gradients, in StepScale scale, Tensor? lowPrecision)
+    private protected override void UpdateElements(ElementRange part, Tensor values, Tensor gradients, IReadOnlyList<Tensor> states,
+        in StepScale scale, Tensor? lowPrecision)
     {
         Tensor wide = _wideGradients?.copy_(gradients) ?? gradients;
         Divided(wide, scale);
@@ -83,7 +84,8 @@ internal sealed class ClientOptimizer : FlatOptimizer
         lowPrecision?.copy_(values);
     }
 
-    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale) =>
+    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, Tensor[] states, long offset,
+        in StepScale scale) =>
         throw new NotSupportedException("the caller's optimizer updates all parameters at once");
 
     // An optimizer made for another model, or before a call that replaced parameters, would train nothing.

@@ -8,28 +8,25 @@ namespace DeepSpeedSharp.Engine.Optim;
 /// DeepSpeed's clamp of the trust ratio. The norms stay on the device.</remarks>
 internal sealed class Lamb : FlatOptimizer
 {
-    private readonly Tensor _firstMoment;
-    private readonly Tensor _secondMoment;
-
     /// <param name="groups">Groups with <see cref="LambParams"/>.</param>
     /// <param name="elements">Length of the flat buffers.</param>
     /// <param name="device">Where they are.</param>
     public Lamb(IReadOnlyList<ParameterGroup> groups, long elements, Device device)
         : base(groups, elements, device)
     {
-        _firstMoment = AddState("exp_avg");
-        _secondMoment = AddState("exp_avg_sq");
+        AddState("exp_avg");
+        AddState("exp_avg_sq");
     }
 
     public override string Name => "Lamb";
 
-    private protected override bool IsElementwise => false;
+    internal override bool IsElementwise => false;
 
-    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale)
+    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, Tensor[] states, long offset,
+        in StepScale scale)
     {
         var config = (LambParams)group.Params;
-        Tensor m = _firstMoment.narrow(0, offset, values.numel());
-        Tensor v = _secondMoment.narrow(0, offset, values.numel());
+        (Tensor m, Tensor v) = (states[0], states[1]);
         (double b1, double b2) = (group.Beta1!.Value, group.Beta2!.Value);
         Tensor g = Divided(gradients, scale);
         m.mul_(b1).add_(g, alpha: 1 - b1);

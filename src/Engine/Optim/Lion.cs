@@ -7,19 +7,18 @@ namespace DeepSpeedSharp.Engine.Optim;
 /// nothing.</remarks>
 internal sealed class Lion : FlatOptimizer
 {
-    private readonly Tensor _mean;
-
     /// <param name="groups">Groups with <see cref="Config.LionParams"/>.</param>
     /// <param name="elements">Length of the flat buffers.</param>
     /// <param name="device">Where they are.</param>
     public Lion(IReadOnlyList<ParameterGroup> groups, long elements, Device device)
-        : base(groups, elements, device) => _mean = AddState("exp_avg");
+        : base(groups, elements, device) => AddState("exp_avg");
 
     public override string Name => "Lion";
 
-    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale)
+    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, Tensor[] states, long offset,
+        in StepScale scale)
     {
-        Tensor m = _mean.narrow(0, offset, values.numel());
+        Tensor m = states[0];
         (double b1, double b2) = (group.Beta1!.Value, group.Beta2!.Value);
         Tensor g = Divided(gradients, scale);
         Tensor direction = m.mul(b1).add_(g, alpha: 1 - b1).sign_();

@@ -10,8 +10,6 @@ internal sealed class Muon : FlatOptimizer
 {
     private readonly bool _fused;
     private readonly Tensor _stepCount; // for the fused kernel
-    private readonly Tensor _mean; // running mean of the gradient, of matrices and of the rest
-    private readonly Tensor _secondMoment; // of the rest only
 
     /// <param name="groups">Groups with <see cref="MuonParams"/>, and others with <see cref="AdamParams"/>.</param>
     /// <param name="elements">Length of the flat buffers.</param>
@@ -22,13 +20,13 @@ internal sealed class Muon : FlatOptimizer
     {
         _fused = fused;
         _stepCount = zeros([], float32, device).DetachFromDisposeScope();
-        _mean = AddState("exp_avg");
-        _secondMoment = AddState("exp_avg_sq");
+        AddState("exp_avg"); // running mean of the gradient, of matrices and of the rest
+        AddState("exp_avg_sq"); // of the rest only
     }
 
     public override string Name => "Muon";
 
-    private protected override bool IsElementwise => false;
+    internal override bool IsElementwise => false;
 
     protected override void Dispose(bool disposing)
     {
@@ -38,13 +36,14 @@ internal sealed class Muon : FlatOptimizer
 
     private protected override void BeginStep(in StepScale scale) => _stepCount.fill_(Steps);
 
-    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale)
+    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, Tensor[] states, long offset,
+        in StepScale scale)
     {
-        Tensor m = _mean.narrow(0, offset, values.numel());
+        Tensor m = states[0];
         Tensor g = Divided(gradients, scale);
         if (group.Params is AdamParams adam)
         {
-            Tensor v = _secondMoment.narrow(0, offset, values.numel());
+            Tensor v = states[1];
             if (_fused)
             {
                 FusedOptimizers.Adam(values, g, m, v, _stepCount, group.LearningRate, group.Beta1!.Value, group.Beta2!.Value,

@@ -12,13 +12,12 @@ public sealed class ParameterGroup
     /// <param name="name">Its name.</param>
     /// <param name="parameters">The optimizer's numbers.</param>
     /// <param name="slots">Its parameters, at least one.</param>
-    /// <param name="shard">The elements that this rank updates, over all groups; null means all.</param>
-    internal ParameterGroup(string name, OptimizerParams parameters, IReadOnlyList<ParameterSlot> slots, ElementRange? shard = null)
+    /// <param name="own">Its elements in the buffers that this rank's optimizer updates; null means all.</param>
+    internal ParameterGroup(string name, OptimizerParams parameters, IReadOnlyList<ParameterSlot> slots, ElementRange? own = null)
     {
         (Name, Params, Slots) = (name, parameters, slots);
-        var whole = new ElementRange(slots[0].Offset, slots[^1].Range.End - slots[0].Offset);
-        ElementRange own = whole.Intersect(shard ?? whole);
-        _own = own.Length == 0 ? default : own.From(shard?.Start ?? 0);
+        _own = own ?? WholeOf(slots);
+        _own = _own.Length == 0 ? default : _own;
         LearningRate = InitialLearningRate = parameters.LearningRate;
         WeightDecay = parameters.WeightDecay;
         (Beta1, Beta2) = parameters switch
@@ -31,6 +30,9 @@ public sealed class ParameterGroup
             _ => ((double?)null, (double?)null),
         };
     }
+
+    /// <summary>The elements of a group in the flat buffers.</summary>
+    internal static ElementRange WholeOf(IReadOnlyList<ParameterSlot> slots) => new(slots[0].Offset, slots[^1].Range.End - slots[0].Offset);
 
     /// <summary>Name of the group, for messages and monitors.</summary>
     public string Name { get; }

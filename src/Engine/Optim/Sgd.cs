@@ -9,7 +9,6 @@ namespace DeepSpeedSharp.Engine.Optim;
 internal sealed class Sgd : FlatOptimizer
 {
     private readonly bool _fused;
-    private readonly Tensor? _buffer;
 
     /// <param name="groups">Groups with <see cref="SgdParams"/>.</param>
     /// <param name="elements">Length of the flat buffers.</param>
@@ -19,7 +18,10 @@ internal sealed class Sgd : FlatOptimizer
         : base(groups, elements, device)
     {
         _fused = fused;
-        _buffer = groups.Any(g => g.Params is SgdParams { Momentum: not 0 }) ? AddState("momentum_buffer") : null;
+        if (groups.Any(g => g.Params is SgdParams { Momentum: not 0 }))
+        {
+            AddState("momentum_buffer");
+        }
     }
 
     public override string Name => "SGD";
@@ -28,10 +30,11 @@ internal sealed class Sgd : FlatOptimizer
 
     private protected override bool IsFused => _fused;
 
-    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale)
+    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, Tensor[] states, long offset,
+        in StepScale scale)
     {
         bool nesterov = ((SgdParams)group.Params).Nesterov;
-        Tensor? b = _buffer?.narrow(0, offset, values.numel());
+        Tensor? b = states.Length > 0 ? states[0] : null;
         double momentum = group.Beta1!.Value;
         if (_fused)
         {

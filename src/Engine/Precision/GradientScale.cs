@@ -33,9 +33,20 @@ internal sealed class GradientScale(double clip, bool checksOverflow) : IDisposa
     /// each has all of them.</param>
     public void Measure(Tensor gradients, double factor, Action<Tensor>? sumOverRanks = null)
     {
+        using Tensor norm = WideNorm.Of(gradients);
+        MeasureNorm(norm, factor, sumOverRanks);
+    }
+
+    /// <summary>Measures gradients whose norm is known.</summary>
+    /// <param name="norm">Scalar fp32: the norm of gradients that are <paramref name="factor"/> times too large; the results
+    /// are where it is.</param>
+    /// <param name="factor">As for <see cref="Measure"/>.</param>
+    /// <param name="sumOverRanks">As for <see cref="Measure"/>.</param>
+    public void MeasureNorm(Tensor norm, double factor, Action<Tensor>? sumOverRanks = null)
+    {
         Dispose();
         using DisposeScope scope = NewDisposeScope();
-        Tensor raw = WideNorm.Of(gradients);
+        Tensor raw = norm;
         if (sumOverRanks is not null)
         {
             // A shard that is not finite makes the sum so on every rank: all skip the step together.
@@ -47,7 +58,7 @@ internal sealed class GradientScale(double clip, bool checksOverflow) : IDisposa
         Overflow = checksOverflow ? raw.isfinite().logical_not().to(float32).DetachFromDisposeScope() : null;
         Norm = (raw / factor).DetachFromDisposeScope();
         // max(1, (norm + eps) / clip) x factor
-        Divisor = (clip > 0 ? (Norm + ClipEpsilon).mul_(factor / clip).clamp_(min: factor) : full([], factor, float32, gradients.device))
+        Divisor = (clip > 0 ? (Norm + ClipEpsilon).mul_(factor / clip).clamp_(min: factor) : full([], factor, float32, norm.device))
             .DetachFromDisposeScope();
     }
 

@@ -18,6 +18,28 @@ internal interface IZeroStage : IDisposable
     /// <exception cref="InvalidOperationException">A backward ran that nobody had announced.</exception>
     void ThrowIfUnreduced();
 
+    /// <summary>Call when a forward threw: nobody will end what it had begun.</summary>
+    void AbandonForward()
+    {
+        // Nothing but stage 3 has anything under way in forward.
+    }
+
+    /// <summary>Call after a forward: finds out why its result is not a number, if that is the stage's doing.</summary>
+    /// <param name="forward">The forward, to be repeated.</param>
+    /// <param name="result">What it gave.</param>
+    /// <exception cref="InvalidOperationException">A parameter was used where it is not whole.</exception>
+    void CheckForward(Func<Tensor> forward, Tensor result)
+    {
+        // In other stages parameters are always whole.
+    }
+
+    /// <summary>Call when a backward threw: throws what went wrong in the stage's own part of it, where no exception can
+    /// leave.</summary>
+    void ThrowIfFailed()
+    {
+        // Nothing but stage 3 makes a backward fail.
+    }
+
     /// <summary>Forgets the gradients of this step.</summary>
     void ClearGradients();
 

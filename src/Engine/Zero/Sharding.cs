@@ -4,7 +4,8 @@ using DeepSpeedSharp.Engine.Comm;
 namespace DeepSpeedSharp.Engine.Zero;
 
 /// <summary>What is sharded in a run, and where this rank stands.</summary>
-/// <param name="Stage">0 shards nothing, 1 the optimizer's state and masters, 2 also gradients.</param>
+/// <param name="Stage">0 shards nothing, 1 the optimizer's state and masters, 2 also gradients, 3 also
+/// weights.</param>
 /// <param name="Rank">This rank.</param>
 /// <param name="WorldSize">Ranks that share; 1 in stage 0, where each rank owns everything.</param>
 /// <param name="RoundRobin">Deals parameters to the ranks in turn.</param>

@@ -1,6 +1,3 @@
-using TorchSharp;
-using static TorchSharp.torch;
-
 namespace DeepSpeedSharp.Engine.Zero;
 
 /// <summary>Stage 0, plain data parallelism: every rank has all gradients, all state and all weights.</summary>
@@ -17,12 +14,7 @@ internal sealed class Stage0Replicated(FlatParameters parameters, GradientBucket
         // Whatever backward has added to the flat gradients is reduced before a step.
     }
 
-    public void ClearGradients()
-    {
-        using DisposeScope scope = NewDisposeScope();
-        using IDisposable noGrad = no_grad();
-        parameters.Gradients.zero_();
-    }
+    public void ClearGradients() => parameters.ClearGradients();
 
     public void GatherWeights()
     {

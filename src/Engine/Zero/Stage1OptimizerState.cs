@@ -1,6 +1,5 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Comm;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Zero;
@@ -33,6 +32,7 @@ internal sealed class Stage1OptimizerState : IZeroStage
         {
             Owners = config.ReduceScatter ? parameters.Shards : null,
             RefusesUnused = !config.IgnoreUnusedParameters,
+            Reduced = parameters.OnHost > 0 ? parameters.SendOwnGradients : null,
         };
     }
 
@@ -47,12 +47,7 @@ internal sealed class Stage1OptimizerState : IZeroStage
         // Whatever backward has added to the flat gradients is reduced before a step.
     }
 
-    public void ClearGradients()
-    {
-        using DisposeScope scope = NewDisposeScope();
-        using IDisposable noGrad = no_grad();
-        _parameters.Gradients.zero_();
-    }
+    public void ClearGradients() => _parameters.ClearGradients();
 
     public void GatherWeights() => _parameters.GatherWeights(_group, _gatherElements);
 

@@ -17,22 +17,22 @@ namespace DeepSpeedSharp.Engine.Zero;
 /// </remarks>
 internal sealed class Stage2Gradients : IZeroStage
 {
-    private sealed record Bucket(ElementRange Range, IReadOnlyList<int> Slots, IReadOnlyList<ElementRange> Cut);
-
-    private sealed record Sent(Bucket Bucket, Tensor Filled, Work Summed);
+    private sealed record Sent(ReductionBucket Bucket, Tensor Filled, Work Summed);
 
     private readonly FlatParameters _parameters;
     private readonly ProcessGroup _group;
     private readonly ZeroConfig _config;
     private readonly AveragingPlan _averaging;
     private readonly ScalarType _travelling;
-    private readonly Bucket[] _buckets;
+    private readonly IBucketLayout _layout;
+    private readonly IReadOnlyList<ReductionBucket> _buckets;
     private readonly int[] _bucketOf;
     private readonly int[] _missing; // parameters of each bucket whose gradient has not come in this backward
     private readonly bool[] _seen;
     private readonly bool[] _taken; // already copied into the bucket
     private readonly Tensor?[] _buffers; // [longest bucket]; they exist while a backward runs
     private readonly Sent?[] _sent;
+    private readonly CudaEvent?[] _taking; // the marks after which the host has what it takes of a buffer
     private int _current; // the bucket that is being filled
     private bool _reducing;
     private Exception? _hookError;
@@ -42,19 +42,16 @@ internal sealed class Stage2Gradients : IZeroStage
     /// <param name="config">Bucket sizes, overlap, and which collective.</param>
     /// <param name="averaging">What gradients are multiplied by before they travel.</param>
     /// <param name="travelling">Element type of the gradients between ranks.</param>
-    public Stage2Gradients(
-        FlatParameters parameters, ProcessGroup group, ZeroConfig config, AveragingPlan averaging, ScalarType travelling)
+    /// <param name="layout">How gradients lie in buckets; null is a flat buffer.</param>
+    public Stage2Gradients(FlatParameters parameters, ProcessGroup group, ZeroConfig config, AveragingPlan averaging,
+        ScalarType travelling, IBucketLayout? layout = null)
     {
         (_parameters, _group, _config, _averaging, _travelling) = (parameters, group, config, averaging, travelling);
+        _layout = layout ?? new FlatBuckets(parameters, config.ReduceBucketSize);
+        _buckets = _layout.Buckets;
         IReadOnlyList<ParameterSlot> slots = parameters.Slots;
-        _buckets = [.. GradientBuckets.Split(slots, config.ReduceBucketSize, new HashSet<int>()).Select(indices =>
-        {
-            long start = slots[indices[^1]].Offset; // listed from the last
-            var range = new ElementRange(start, slots[indices[0]].Range.End - start);
-            return new Bucket(range, indices, parameters.Shards.Cut(range));
-        })];
         _bucketOf = new int[slots.Count];
-        for (int i = 0; i < _buckets.Length; i++)
+        for (int i = 0; i < _buckets.Count; i++)
         {
             foreach (int slot in _buckets[i].Slots)
             {
@@ -62,9 +59,10 @@ internal sealed class Stage2Gradients : IZeroStage
             }
         }
 
-        (_missing, _seen, _taken) = (new int[_buckets.Length], new bool[slots.Count], new bool[slots.Count]);
+        (_missing, _seen, _taken) = (new int[_buckets.Count], new bool[slots.Count], new bool[slots.Count]);
         _buffers = new Tensor?[config.OverlapComm ? 2 : 1];
         _sent = new Sent?[_buffers.Length];
+        _taking = new CudaEvent?[_buffers.Length];
         for (int i = 0; i < slots.Count; i++)
         {
             int slot = i; // the callback must not capture the parameter itself
@@ -81,7 +79,7 @@ internal sealed class Stage2Gradients : IZeroStage
     {
         Array.Clear(_seen);
         Array.Clear(_taken);
-        for (int i = 0; i < _buckets.Length; i++)
+        for (int i = 0; i < _buckets.Count; i++)
         {
             _missing[i] = _buckets[i].Slots.Count;
         }
@@ -96,7 +94,7 @@ internal sealed class Stage2Gradients : IZeroStage
         try
         {
             // Also after an error: the other ranks wait for these sums.
-            while (_hookError is not PeerLostException && _current < _buckets.Length)
+            while (_hookError is not PeerLostException && _current < _buckets.Count)
             {
                 SendCurrent();
             }
@@ -142,9 +140,7 @@ internal sealed class Stage2Gradients : IZeroStage
 
     public void ClearGradients()
     {
-        using DisposeScope scope = NewDisposeScope();
-        using IDisposable noGrad = no_grad();
-        _parameters.Gradients.zero_();
+        _parameters.ClearGradients();
         for (int i = 0; i < _parameters.Slots.Count; i++)
         {
             _parameters.Leaf(i).grad = null;
@@ -190,7 +186,7 @@ internal sealed class Stage2Gradients : IZeroStage
                 Take(slot);
             }
 
-            while (_current < _buckets.Length && _missing[_current] == 0)
+            while (_current < _buckets.Count && _missing[_current] == 0)
             {
                 SendCurrent();
             }
@@ -206,7 +202,7 @@ internal sealed class Stage2Gradients : IZeroStage
     // Makes the buffer of the current bucket empty: what backward does not reach, and the gaps between parameters, are zeros.
     private void Open()
     {
-        if (_current == _buckets.Length)
+        if (_current == _buckets.Count)
         {
             return;
         }
@@ -215,8 +211,10 @@ internal sealed class Stage2Gradients : IZeroStage
         Complete(place);
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
-        _buffers[place] ??= zeros(_buckets.Max(b => b.Range.Length), _travelling, _parameters.Weights.device).DetachFromDisposeScope();
-        _buffers[place]!.narrow(0, 0, _buckets[_current].Range.Length).zero_();
+        _buffers[place] ??= zeros(_buckets.Max(b => b.Elements), _travelling, _parameters.Device).DetachFromDisposeScope();
+        _parameters.Offload?.Gradients.ComputingAfter(_taking[place]);
+        _taking[place] = null;
+        _buffers[place]!.narrow(0, 0, _buckets[_current].Elements).zero_();
     }
 
     // Moves a gradient into the current bucket and frees it.
@@ -230,10 +228,9 @@ internal sealed class Stage2Gradients : IZeroStage
             return;
         }
 
-        Bucket bucket = _buckets[_current];
-        ElementRange range = _parameters.Slots[slot].Range.From(bucket.Range.Start);
-        Tensor place = _buffers[_current % _buffers.Length]!.narrow(0, range.Start, range.Length).view(gradient.shape);
-        _ = _taken[slot] ? place.add_(gradient) : place.copy_(gradient);
+        ReductionBucket bucket = _buckets[_current];
+        _layout.Put(bucket, _buffers[_current % _buffers.Length]!.narrow(0, 0, bucket.Elements), slot,
+            gradient.reshape(gradient.numel()), _taken[slot]);
         _taken[slot] = true;
         leaf.grad = null;
         gradient.Dispose();
@@ -241,7 +238,7 @@ internal sealed class Stage2Gradients : IZeroStage
 
     private void SendCurrent()
     {
-        Bucket bucket = _buckets[_current];
+        ReductionBucket bucket = _buckets[_current];
         foreach (int slot in bucket.Slots)
         {
             Take(slot);
@@ -251,7 +248,7 @@ internal sealed class Stage2Gradients : IZeroStage
         using (DisposeScope scope = NewDisposeScope())
         using (IDisposable noGrad = no_grad())
         {
-            Tensor filled = _buffers[place]!.narrow(0, 0, bucket.Range.Length).DetachFromDisposeScope();
+            Tensor filled = _buffers[place]!.narrow(0, 0, bucket.Elements).DetachFromDisposeScope();
             if (_averaging.Before != 1)
             {
                 filled.mul_(_averaging.Before);
@@ -285,10 +282,8 @@ internal sealed class Stage2Gradients : IZeroStage
         ElementRange part = sent.Bucket.Cut[_group.Rank];
         if (part.Length > 0)
         {
-            using DisposeScope scope = NewDisposeScope();
-            using IDisposable noGrad = no_grad();
-            long offset = sent.Bucket.Range.Start + part.Start - _parameters.Own.Start;
-            _parameters.Gradients.narrow(0, offset, part.Length).add_(filled.narrow(0, part.Start, part.Length));
+            using Tensor sums = filled.narrow(0, part.Start, part.Length).DetachFromDisposeScope();
+            _taking[place] = _parameters.AddToOwnGradients(sent.Bucket.OwnOffset, sums);
         }
     }
 
@@ -311,8 +306,9 @@ internal sealed class Stage2Gradients : IZeroStage
                 sent.Filled.Dispose();
             }
 
+            _parameters.Offload?.Gradients.ComputingAfter(_taking[i]); // what takes the memory next comes later
             _buffers[i]?.Dispose();
-            (_sent[i], _buffers[i]) = (null, null);
+            (_sent[i], _buffers[i], _taking[i]) = (null, null, null);
         }
     }
 }

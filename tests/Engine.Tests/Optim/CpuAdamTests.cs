@@ -1,5 +1,6 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Optim;
+using DeepSpeedSharp.Engine.Zero;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -48,7 +49,7 @@ public sealed class CpuAdamTests
         Vectors.Close(plainValues.data<float>().ToArray(), values.data<float>().ToArray(), relative: 1e-6, absolute: 1e-6);
         for (int i = 0; i < 2; i++)
         {
-            Vectors.Close(plain.States[i].State.data<float>().ToArray(), fast.States[i].State.data<float>().ToArray(), 1e-5, 1e-7);
+            Vectors.Close(((TensorShard)plain.States[i].State).Tensor.data<float>().ToArray(), ((TensorShard)fast.States[i].State).Tensor.data<float>().ToArray(), 1e-5, 1e-7);
         }
 
         if (copy is not null)

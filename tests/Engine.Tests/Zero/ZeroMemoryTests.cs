@@ -21,9 +21,13 @@ public sealed class ZeroMemoryTests
     [InlineData(2, 1)]
     [InlineData(2, 3)]
     [InlineData(2, 4)]
+    [InlineData(3, 1)]
+    [InlineData(3, 2)]
+    [InlineData(3, 3)]
+    [InlineData(3, 4)]
     public void ModelStateBytes_Bf16WithAdam_IsTheTheorysPerParameter(int stage, int ranks)
     {
-        double expected = stage switch { 0 => 16, 1 => 4 + 12.0 / ranks, _ => 2 + 14.0 / ranks };
+        double expected = stage switch { 0 => 16, 1 => 4 + 12.0 / ranks, 2 => 2 + 14.0 / ranks, _ => 16.0 / ranks };
         (long bytes, long parameters)[] measured = Ranks.Run(ranks, group =>
         {
             DeepSpeedConfig config = DeepSpeedConfig.Parse($$"""
@@ -73,12 +77,13 @@ public sealed class ZeroMemoryTests
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(2)]
+    [InlineData(3)]
     public void Train_HundredSteps_KeepsNoTensors(int stage) => Ranks.Run(2, group =>
     {
         var model = new OddModel();
         DeepSpeedConfig config = DeepSpeedConfig.Parse($$"""
             {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 2, "bf16": {"enabled": true},
-             "zero_optimization": {"stage": {{stage}}, "reduce_bucket_size": 50, "overlap_comm": true},
+             "zero_optimization": {"stage": {{stage}}, "stage3_param_persistence_threshold": 0, "stage3_max_reuse_distance": 0, "reduce_bucket_size": 50, "overlap_comm": true},
              "optimizer": {"type": "AdamW", "params": {"lr": 0.01} } }
             """);
         (DeepSpeedEngine engine, _, DataLoader<(Tensor X, Tensor Y)>? loader, _) =

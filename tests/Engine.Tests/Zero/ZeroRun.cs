@@ -39,11 +39,15 @@ internal sealed class OddModel : nn.Module<Tensor, Tensor, Tensor>
         return nn.functional.mse_loss(third.call(hidden), y.to(x.dtype));
     }
 
-    public float[] Flat() => [.. parameters().SelectMany(p =>
+    public float[] Flat()
     {
-        using Tensor wide = p.to(float32);
-        return wide.data<float>().ToArray();
-    })];
+        using IDisposable whole = DeepSpeed.Zero.GatheredParameters(parameters());
+        return [.. parameters().SelectMany(p =>
+        {
+            using Tensor wide = p.to(float32);
+            return wide.data<float>().ToArray();
+        })];
+    }
 }
 
 /// <summary>24 samples, which 1, 2, 3 and 4 ranks share evenly.</summary>

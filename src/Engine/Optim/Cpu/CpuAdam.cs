@@ -16,8 +16,6 @@ internal sealed unsafe class CpuAdam : FlatOptimizer
     private const long Block = 1 << 15; // elements: short enough to share evenly, long enough to stream
     private const int CopySize = sizeof(ushort);
 
-    private readonly Tensor _firstMoment;
-    private readonly Tensor _secondMoment;
     private readonly BlockLoop _loop;
     private long _applied; // updates, which alone correct the bias; Steps also counts one that an overflow stopped
 
@@ -40,8 +38,8 @@ internal sealed unsafe class CpuAdam : FlatOptimizer
         : base(groups, elements, CPU)
     {
         Name = name;
-        _firstMoment = AddState("exp_avg");
-        _secondMoment = AddState("exp_avg_sq");
+        AddState("exp_avg");
+        AddState("exp_avg_sq");
         // libtorch looks at OMP_NUM_THREADS and the cores it may use, .NET also at the container's limit.
         _loop = new BlockLoop(RunBlock, threads ?? Math.Min(get_num_threads(), Environment.ProcessorCount));
     }
@@ -56,37 +54,43 @@ internal sealed unsafe class CpuAdam : FlatOptimizer
         _applied = steps;
     }
 
-    private protected override void UpdateAll(Tensor values, Tensor gradients, in StepScale scale, Tensor? lowPrecision)
+    private protected override void BeginStep(in StepScale scale)
     {
-        if (scale.FoundInf is { } overflow && Scalar(overflow) != 0)
+        if (!IsOverflow(scale))
+        {
+            _applied++;
+        }
+    }
+
+    private protected override void UpdateElements(ElementRange part, Tensor values, Tensor gradients, IReadOnlyList<Tensor> states,
+        in StepScale scale, Tensor? lowPrecision)
+    {
+        if (IsOverflow(scale))
         {
             return;
         }
 
-        Check(values, gradients, lowPrecision);
-        _applied++;
+        Check(part.Length, values, gradients, states, lowPrecision);
         _kernel = KernelFor(gradients.dtype, lowPrecision?.dtype);
         _gradientSize = (int)gradients.element_size();
         double divisor = scale.Divisor is { } tensor ? Scalar(tensor) : 1;
-        foreach (ParameterGroup group in ParameterGroups)
+        foreach ((ParameterGroup group, ElementRange range) in GroupsIn(part))
         {
-            if (group.Elements == 0)
-            {
-                continue;
-            }
-
-            _p = (float*)TensorMemory.Address(values) + group.Offset;
-            _g = (byte*)TensorMemory.Address(gradients) + group.Offset * _gradientSize;
-            _m = (float*)TensorMemory.Address(_firstMoment) + group.Offset;
-            _v = (float*)TensorMemory.Address(_secondMoment) + group.Offset;
-            _copy = lowPrecision is null ? null : (byte*)TensorMemory.Address(lowPrecision) + group.Offset * CopySize;
-            (_length, _numbers) = (group.Elements, NumbersOf(group, divisor));
-            _loop.Run((group.Elements + Block - 1) / Block);
+            _p = (float*)TensorMemory.Address(values) + range.Start;
+            _g = (byte*)TensorMemory.Address(gradients) + range.Start * _gradientSize;
+            _m = (float*)TensorMemory.Address(states[0]) + range.Start;
+            _v = (float*)TensorMemory.Address(states[1]) + range.Start;
+            _copy = lowPrecision is null ? null : (byte*)TensorMemory.Address(lowPrecision) + range.Start * CopySize;
+            (_length, _numbers) = (range.Length, NumbersOf(group, divisor));
+            _loop.Run((range.Length + Block - 1) / Block);
         }
     }
 
-    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, long offset, in StepScale scale) =>
+    private protected override void Update(ParameterGroup group, Tensor values, Tensor gradients, Tensor[] states, long offset,
+        in StepScale scale) =>
         throw new NotSupportedException("the CPU's Adam updates all groups itself");
+
+    private static bool IsOverflow(in StepScale scale) => scale.FoundInf is { } overflow && Scalar(overflow) != 0;
 
     private static float Scalar(Tensor tensor) => *(float*)TensorMemory.Address(tensor);
 
@@ -129,14 +133,15 @@ internal sealed unsafe class CpuAdam : FlatOptimizer
         };
 
     // The kernel trusts its pointers.
-    private void Check(Tensor values, Tensor gradients, Tensor? copy)
+    private static void Check(long elements, Tensor values, Tensor gradients, IReadOnlyList<Tensor> states, Tensor? copy)
     {
-        foreach ((string what, Tensor? tensor) in (ReadOnlySpan<(string, Tensor?)>)[("values", values), ("gradients", gradients), ("copy", copy)])
+        foreach ((string what, Tensor? tensor) in (ReadOnlySpan<(string, Tensor?)>)[("values", values), ("gradients", gradients),
+            ("first moments", states[0]), ("second moments", states[1]), ("copy", copy)])
         {
-            if (tensor is not null && (tensor.numel() != Elements || tensor.device_type != DeviceType.CPU || !tensor.is_contiguous()))
+            if (tensor is not null && (tensor.numel() != elements || tensor.device_type != DeviceType.CPU || !tensor.is_contiguous()))
             {
-                throw new ArgumentException($"the {what} have {tensor.numel()} elements on {tensor.device_type}, but the optimizer "
-                    + $"was made for {Elements} in contiguous main memory", nameof(values));
+                throw new ArgumentException($"the {what} have {tensor.numel()} elements on {tensor.device_type}, but the update "
+                    + $"is of {elements} in contiguous main memory", nameof(values));
             }
         }
 

@@ -3,10 +3,10 @@ using System.Reflection;
 using System.Runtime.CompilerServices;
 using static TorchSharp.torch;
 
-namespace DeepSpeedSharp.Engine.Observability;
+namespace DeepSpeedSharp.Engine;
 
 /// <summary>Hooks a module's calls whatever its number and types of arguments.</summary>
-/// <remarks>TorchSharp's hooks are typed by arity; the delegate that fits is compiled here, once per profiled step.
+/// <remarks>TorchSharp's hooks are typed by arity; the delegate that fits is compiled here.
 /// Only <c>call</c> runs hooks: a module whose <c>forward</c> is called directly is not seen.</remarks>
 internal sealed class ModuleHooks : IDisposable
 {
@@ -21,13 +21,7 @@ internal sealed class ModuleHooks : IDisposable
     /// <returns>Removes the hooks when disposed; null for a module that cannot be called, such as a list of modules.</returns>
     public static ModuleHooks? Attach(nn.Module module, Action before, Action<object?[], object?> after)
     {
-        Type? hookable = module.GetType();
-        while (hookable is not null && !(hookable.IsGenericType && hookable.Name == "HookableModule`2"))
-        {
-            hookable = hookable.BaseType;
-        }
-
-        if (hookable is null)
+        if (HookableOf(module) is not { } hookable)
         {
             return null;
         }
@@ -38,6 +32,19 @@ internal sealed class ModuleHooks : IDisposable
         return new ModuleHooks([pre, post]);
     }
 
+    /// <summary>Whether a module can be called, and so hooked: not a list of modules, for example.</summary>
+    public static bool CanAttach(nn.Module module) => HookableOf(module) is not null;
+
+    /// <summary>The tensors in arguments or results, members of tuples and lists included.</summary>
+    public static IEnumerable<Tensor> TensorsOf(object? value) => value switch
+    {
+        Tensor { IsInvalid: false } tensor => [tensor], // an output that was not asked for is a tensor without a handle
+        ITuple tuple => Enumerable.Range(0, tuple.Length).SelectMany(i => TensorsOf(tuple[i])),
+        IEnumerable<Tensor> list => list.Where(t => !t.IsInvalid),
+        System.Collections.IDictionary dictionary => dictionary.Values.Cast<object?>().SelectMany(TensorsOf),
+        _ => [],
+    };
+
     public void Dispose()
     {
         foreach (object remover in _removers)
@@ -47,26 +54,18 @@ internal sealed class ModuleHooks : IDisposable
     }
 
     /// <summary>Shapes of the tensors in arguments or results; members of tuples and lists count one by one.</summary>
-    public static IReadOnlyList<IReadOnlyList<long>> ShapesOf(params object?[] values)
+    public static IReadOnlyList<IReadOnlyList<long>> ShapesOf(params object?[] values) =>
+        [.. values.SelectMany(TensorsOf).Select(tensor => (IReadOnlyList<long>)tensor.shape)];
+
+    private static Type? HookableOf(nn.Module module)
     {
-        var shapes = new List<IReadOnlyList<long>>();
-        foreach (object? value in values)
+        Type? hookable = module.GetType();
+        while (hookable is not null && !(hookable.IsGenericType && hookable.Name == "HookableModule`2"))
         {
-            switch (value)
-            {
-                case Tensor { IsInvalid: false } tensor: // an output that was not asked for is a tensor without a handle
-                    shapes.Add(tensor.shape);
-                    break;
-                case ITuple tuple:
-                    shapes.AddRange(ShapesOf([.. Enumerable.Range(0, tuple.Length).Select(i => tuple[i])]));
-                    break;
-                case IEnumerable<Tensor> list:
-                    shapes.AddRange(list.Where(t => !t.IsInvalid).Select(t => (IReadOnlyList<long>)t.shape));
-                    break;
-            }
+            hookable = hookable.BaseType;
         }
 
-        return shapes;
+        return hookable;
     }
 
     private static object Register(Type hookable, nn.Module module, string method, Delegate hook) =>
