@@ -52,7 +52,8 @@ public sealed partial class DeepSpeedEngine : IDisposable
         _precision = PrecisionPlan.From(config);
         _warn = group.Rank == 0 ? output.Warn : _ => { };
         _parameters = new FlatParameters(module, device, _precision, client.Groups(config), Sharding.From(config.Zero, group),
-            Offloading.Of(config, _precision, device, group.Rank, group.Rank == 0 ? output.Say : _ => { }));
+            Offloading.Of(config, _precision, device, group.Rank, group.Rank == 0 ? output.Say : _ => { }),
+            Offloading.WeightsOf(config, _precision, device, group.Rank, group.Rank == 0 ? output.Say : _ => { }));
         ReplicaCheck.Run(_parameters, group);
         _parameters.ShareFromRankZero(group);
         foreach ((string name, Tensor constant) in _parameters.Constants)
@@ -257,7 +258,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         }
         else if (_parameters.Offload is { } offload)
         {
-            offload.Update(_scale.Divisor, _parameters.OwnWeights, _parameters.OwnGradients);
+            offload.Update(_scale.Divisor, _parameters.OwnWeights, _parameters.WeightShards, _parameters.OwnGradients);
             _zero.GatherWeights();
         }
         else

@@ -53,9 +53,11 @@ internal sealed class FlatParameters : IDisposable
     /// <param name="sharding">What is sharded; null is nothing.</param>
     /// <param name="offload">Makes the place of masters and gradients outside the device for a shard of so many elements;
     /// null keeps them on it.</param>
+    /// <param name="weights">In stage 3, makes the place of a shard of so many weights outside the device; null keeps them on it.
+    /// Only with <paramref name="offload"/>.</param>
     public FlatParameters(nn.Module model, Device device, PrecisionPlan precision,
         Func<IReadOnlyList<(string Name, long[] Shape)>, IReadOnlyList<GroupSpec>> groups, Sharding? sharding = null,
-        Func<long, OptimizerOffload>? offload = null)
+        Func<long, OptimizerOffload>? offload = null, Func<long, IWeightShards>? weights = null)
     {
         _sharding = sharding ?? Sharding.None;
         using DisposeScope scope = NewDisposeScope();
@@ -99,8 +101,8 @@ internal sealed class FlatParameters : IDisposable
         (Device, HasMasters) = (device, precision.HasMasters || Offload is not null);
         if (IsPartitioned)
         {
-            OwnWeights = zeros(Own.Length, precision.Model, device).DetachFromDisposeScope();
-            WeightShards = new WeightShards(OwnWeights);
+            WeightShards = weights?.Invoke(Own.Length) ?? new WeightShards(zeros(Own.Length, precision.Model, device).DetachFromDisposeScope());
+            OwnWeights = (WeightShards.Values?.alias() ?? empty(0, precision.Model)).DetachFromDisposeScope();
         }
         else
         {
@@ -159,11 +161,11 @@ internal sealed class FlatParameters : IDisposable
     public Tensor Weights => _weights
         ?? throw new InvalidOperationException("there are no flat weights in ZeRO stage 3; gather the parameters that are needed");
 
-    /// <summary>[own]: the part of the weights that this rank updates.</summary>
+    /// <summary>[own]: the part of the weights that this rank updates; [0] where a disk has them.</summary>
     public Tensor OwnWeights { get; }
 
     /// <summary>In stage 3, where <see cref="OwnWeights"/> lie; null in the others.</summary>
-    public WeightShards? WeightShards { get; }
+    public IWeightShards? WeightShards { get; }
 
     /// <summary>In stage 3, the parameters, slot by slot; empty in the others.</summary>
     public IReadOnlyList<PartitionedParameter> Partitioned { get; } = [];
@@ -195,7 +197,7 @@ internal sealed class FlatParameters : IDisposable
     public IReadOnlyList<(string Name, Tensor Tensor)> Constants { get; }
 
     /// <summary>Bytes of weights, masters and gradients that this rank holds for all of training.</summary>
-    public long Bytes => (_weights ?? OwnWeights).numel() * OwnWeights.element_size() + Partitioned.Sum(p => p.GatheredBytes)
+    public long Bytes => (_weights is { } all ? all.numel() * all.element_size() : WeightShards!.DeviceBytes) + Partitioned.Sum(p => p.GatheredBytes)
         + Gradients.numel() * Gradients.element_size() + (HasMasters ? MasterState.DeviceBytes : 0);
 
     /// <summary>Gives every rank the values of rank 0, unrounded where there are masters. Every rank must call this once.</summary>
@@ -379,12 +381,17 @@ internal sealed class FlatParameters : IDisposable
             return range.view([.. slot.Shape]);
         }
 
+        return Collect(slot, group, float32, state.Read);
+    }
+
+    private Tensor Collect(ParameterSlot slot, ProcessGroup group, ScalarType type, Func<ElementRange, Tensor> read)
+    {
         using DisposeScope scope = NewDisposeScope();
-        Tensor whole = zeros(slot.Elements, float32);
+        Tensor whole = zeros(slot.Elements, type);
         ShardSegment part = SegmentOf(_sharding.Rank, slot);
         if (part.Length > 0)
         {
-            whole.narrow(0, part.ParameterOffset, part.Length).copy_(state.Read(new ElementRange(part.ShardOffset, part.Length)));
+            whole.narrow(0, part.ParameterOffset, part.Length).copy_(read(new ElementRange(part.ShardOffset, part.Length)));
         }
 
         group.AllGather(whole, [.. Enumerable.Range(0, Shards.WorldSize).Select(rank => SegmentOf(rank, slot))
@@ -394,8 +401,18 @@ internal sealed class FlatParameters : IDisposable
 
     /// <summary>A parameter as the model computes with it. In stage 3 every rank must call this.</summary>
     /// <returns>In the parameter's shape; the caller disposes it.</returns>
-    public Tensor WholeWeight(ParameterSlot slot, ProcessGroup group) =>
-        IsPartitioned ? CollectState(OwnWeights, slot, group) : View(Weights, slot);
+    public Tensor WholeWeight(ParameterSlot slot, ProcessGroup group)
+    {
+        using IDisposable noGrad = no_grad();
+        return IsPartitioned ? Collect(slot, group, OwnWeights.dtype, Read) : View(Weights, slot);
+
+        Tensor Read(ElementRange range)
+        {
+            Tensor part = empty(range.Length, OwnWeights.dtype, Device);
+            WeightShards!.Read(range, part).Wait();
+            return part;
+        }
+    }
 
     /// <summary>Makes sure that backward still adds to <see cref="Gradients"/>.</summary>
     /// <exception cref="InvalidOperationException">Somebody replaced a gradient, so nothing would be trained.</exception>
@@ -435,6 +452,7 @@ internal sealed class FlatParameters : IDisposable
             tensor?.Dispose();
         }
 
+        WeightShards?.Dispose();
         MasterState.Dispose();
         Offload?.Dispose();
     }
@@ -494,7 +512,7 @@ internal sealed class FlatParameters : IDisposable
 
         using DisposeScope scope = NewDisposeScope();
         Tensor part = empty(cut.PartElements, early.Memory.dtype, early.Memory.device);
-        early.Shards.Read(early.Part, part);
+        early.Shards.Read(early.Part, part).Wait();
         var own = new ElementRange(slot.Offset, cut.PartElements);
         WeightShards!.Write(own, part);
         if (HasMasters)
