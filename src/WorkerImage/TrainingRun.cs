@@ -51,12 +51,8 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         data.CheckAgainst = shape.VocabSize;
 
         using ProcessGroup group = DeepSpeed.InitDistributed(environment);
-        manual_seed(options.Seed);
-        var model = new Gpt2Model(shape)
-        {
-            Checkpointing = ActivationPlan.From(config.ActivationCheckpointing, options.GradientCheckpointing, shape.Layers),
-        };
-        source.LoadWeights(model);
+        Seed(options.Seed, device);
+        Gpt2Model model = Build(source, shape, config, group, device);
         Action<string> print = Console.WriteLine;
         (DeepSpeedEngine engine, _, DataLoader<TokenBatch>? loader, _) = DeepSpeed.Initialize(
             model, config, data, group, device, printsProgress: false, print: text => print(text),
@@ -73,6 +69,17 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
                 + $"{data.Count:#,0} samples of {length} tokens", EngineReport.For(engine), resumed);
             return Train(engine, model, loader!, report);
         }
+    }
+
+    private Gpt2Model Build(Gpt2Source source, Gpt2Config shape, DeepSpeedConfig config, ProcessGroup group, Device device)
+    {
+        using FreshWeights? fresh = source.Folder is null ? new FreshWeights(config, group, device, options.FastInit) : null;
+        var model = new Gpt2Model(shape)
+        {
+            Checkpointing = ActivationPlan.From(config.ActivationCheckpointing, options.GradientCheckpointing, shape.Layers),
+        };
+        source.LoadWeights(model);
+        return model;
     }
 
     private int Train(DeepSpeedEngine engine, Gpt2Model model, DataLoader<TokenBatch> loader, RunReport report)

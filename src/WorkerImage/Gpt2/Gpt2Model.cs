@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Engine;
 using DeepSpeedSharp.Engine.Kernels;
 using DeepSpeedSharp.Engine.Observability;
 using TorchSharp.Modules;
@@ -18,7 +19,12 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
     {
         transformer = new Transformer(config);
         RegisterComponents();
-        Initialize(config);
+        if (!DeepSpeed.Zero.IsPartitioning)
+        {
+            Initialize(this, "", config);
+        }
+
+        DeepSpeed.Zero.RegisterExternalParameter(this, transformer.wte.weight!);
     }
 
     /// <summary>Which activations are computed again in backward; null keeps all.</summary>
@@ -39,12 +45,13 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
         FlopCount.Linear([.. call.Inputs[0], transformer.wte.weight!.shape[1]], transformer.wte.weight!.shape[0]);
 
     // Normal(0, 0.02), and smaller for the layers that add to the residual stream (section 2.3 of the paper).
-    private void Initialize(Gpt2Config config)
+    private static void Initialize(Module module, string prefix, Gpt2Config config)
     {
         using IDisposable noGrad = no_grad();
         double residual = config.InitializerRange / Math.Sqrt(2.0 * config.Layers);
-        foreach ((string name, Parameter parameter) in named_parameters())
+        foreach ((string own, Parameter parameter) in module.named_parameters())
         {
+            string name = prefix + own;
             if (name.EndsWith(".bias", StringComparison.Ordinal))
             {
                 init.zeros_(parameter);
@@ -58,6 +65,18 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
                 init.normal_(parameter, 0, name.EndsWith("c_proj.weight", StringComparison.Ordinal) ? residual : config.InitializerRange);
             }
         }
+    }
+
+    // A model of which every rank is to have a part only gets its starting values part by part.
+    private static TModule Built<TModule>(TModule part, string name, Gpt2Config config)
+        where TModule : Module
+    {
+        if (DeepSpeed.Zero.IsPartitioning)
+        {
+            Initialize(part, name + ".", config);
+        }
+
+        return DeepSpeed.Zero.Partition(part);
     }
 
     // Field names are parameter names, so they are Hugging Face's.
@@ -74,10 +93,10 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
         public Transformer(Gpt2Config config)
             : base(nameof(Transformer))
         {
-            wte = nn.Embedding(config.VocabSize, config.Embedding);
-            wpe = nn.Embedding(config.Positions, config.Embedding);
-            h = new ModuleList<Block>([.. Enumerable.Range(0, config.Layers).Select(_ => new Block(config))]);
-            ln_f = nn.LayerNorm(config.Embedding, config.LayerNormEpsilon);
+            wte = Built(nn.Embedding(config.VocabSize, config.Embedding), nameof(wte), config);
+            wpe = Built(nn.Embedding(config.Positions, config.Embedding), nameof(wpe), config);
+            h = new ModuleList<Block>([.. Enumerable.Range(0, config.Layers).Select(_ => Built(new Block(config), nameof(h), config))]);
+            ln_f = Built(nn.LayerNorm(config.Embedding, config.LayerNormEpsilon), nameof(ln_f), config);
             _dropout = config.EmbeddingDropout;
             RegisterComponents();
         }
