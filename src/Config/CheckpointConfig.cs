@@ -35,6 +35,10 @@ public sealed record CheckpointConfig
     [JsonPropertyName("parallel_write")]
     public ParallelWriteConfig ParallelWrite { get; init; } = new();
 
+    /// <summary>How files are written.</summary>
+    [JsonPropertyName("writer")]
+    public CheckpointWriterConfig Writer { get; init; } = new();
+
     /// <summary>DeepSpeed's choice of PyTorch's zip format.</summary>
     [JsonPropertyName("checkpoint_serialization")]
     public bool CheckpointSerialization { get; init; } = true;
@@ -54,13 +58,8 @@ public sealed record CheckpointConfig
             UseNodeLocalStorage = section.Flag("use_node_local_storage") ?? false,
             ParallelWrite = ParallelWriteConfig.Read(section),
             CheckpointSerialization = section.Flag("checkpoint_serialization") ?? true,
+            Writer = CheckpointWriterConfig.Read(section),
         };
-        if (section.Value("writer") is not null)
-        {
-            section.Problem("writer", "other checkpoint writers are not supported",
-                "remove it; checkpoints are written as safetensors files");
-        }
-
         section.End();
         return config;
     }

@@ -180,10 +180,10 @@ public static class EngineLimits
             "use false");
         NotYet(errors, checkpointing.Profile, "activation_checkpointing.profile", "use false");
         NotYet(errors, config.CommsLogger.Enabled, "comms_logger.enabled", "use false", "logging of collectives");
-        NotYet(errors, config.Checkpoint.LoadUniversal, "checkpoint.load_universal", "use false");
         NotYet(errors, config.Checkpoint.UseNodeLocalStorage, "checkpoint.use_node_local_storage",
             "use false, and a folder that all nodes share");
         NotYet(errors, config.Checkpoint.ParallelWrite.PipelineStage, "checkpoint.parallel_write.pipeline_stage", "use false");
+        AddCheckpointWriter(config.Checkpoint.Writer, errors);
         if (!config.Checkpoint.CheckpointSerialization)
         {
             errors.Add("checkpoint.checkpoint_serialization", "checkpoints are safetensors files, not PyTorch's", "remove it");
@@ -191,6 +191,18 @@ public static class EngineLimits
 
         NotYet(errors, config.Elasticity.Enabled, "elasticity.enabled", "use false, and name the batch sizes", "elasticity");
         NotYet(errors, config.AsyncIO.UseGds, "aio.use_gds", "use false");
+    }
+
+    private static void AddCheckpointWriter(CheckpointWriterConfig writer, ConfigErrors errors)
+    {
+        if (writer.Type == CheckpointWriterType.Mock)
+        {
+            errors.Add("checkpoint.writer.type", "a checkpoint that is not written is none", "use \"FAST\"");
+        }
+
+        NotYet(errors, writer.DataParallel is CheckpointDataParallel.Socket or CheckpointDataParallel.Machine,
+            "checkpoint.writer.data_parallel", "use \"replica\": all ranks write");
+        NotYet(errors, writer.IoMultiplier > 1, "checkpoint.writer.io_multiplier", "use 1");
     }
 
     private static string Name(TrainingDataType type) => type.ToString().ToLowerInvariant();

@@ -224,6 +224,9 @@ public sealed partial class DeepSpeedEngine
             // Training has ended; whoever asked for the metrics of that step has seen why.
         }
 
+        _saver.Dispose();
+        _moved?.Dispose();
+        _reloaded?.Dispose();
         _observer?.Dispose();
         _zero.Dispose();
         Optimizer.Dispose();

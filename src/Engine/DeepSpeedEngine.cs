@@ -1,6 +1,7 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Config.Schedules;
 using DeepSpeedSharp.Engine.ActivationCheckpointing;
+using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
 using DeepSpeedSharp.Engine.Observability;
@@ -25,6 +26,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     private readonly GradientScale _scale;
     private readonly LossScaler _lossScaler;
     private readonly StepReport _report;
+    private readonly CheckpointSaver _saver;
     private readonly EngineObserver? _observer;
     private readonly Action? _clientSchedule;
     private readonly Action<string> _warn; // on rank 0
@@ -75,6 +77,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         _scale = new GradientScale(config.GradientClipping, _precision.ChecksOverflow);
         _lossScaler = LossScaler.Create(config.Fp16);
         _report = new StepReport(group, device);
+        _saver = new CheckpointSaver(group, config.Checkpoint, group.Rank == 0 ? output.Say : _ => { }, _warn);
         _observer = EngineObserver.Create(config, module, device, group.Rank, Batch, output, TimeProvider.System);
         if (config.DumpState && group.Rank == 0)
         {
@@ -119,6 +122,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     public Tensor Forward(Func<Tensor> forward)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
+        ThrowIfMoved(nameof(Forward));
         using DisposeScope scope = NewDisposeScope();
         bool isObserved = _observer is not null && Module.training;
         if (isObserved)
@@ -198,6 +202,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     public Tensor Scale(Tensor loss, bool scaleWrtGas = true)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
+        ThrowIfMoved(nameof(Backward));
         if (loss.numel() != 1)
         {
             throw new ArgumentException($"the loss has {loss.numel()} elements; reduce it to one, for example with mean()", nameof(loss));
@@ -225,6 +230,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     public StepResult? Step()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
+        ThrowIfMoved(nameof(Step));
         ThrowIfNotSyncing(nameof(Step));
         _observer?.BeforeStep();
         bool isBoundary = IsGradientAccumulationBoundary;

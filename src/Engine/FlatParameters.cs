@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
 using DeepSpeedSharp.Engine.Optim;
@@ -35,6 +36,7 @@ internal sealed class FlatParameters : IDisposable
 {
     // 128 bytes of fp32: vector loads and NCCL want aligned starts.
     internal const long AlignmentElements = 32;
+    private const long CopiedAtATime = 1 << 24; // elements: masters may be on a disk
 
     private readonly TorchSharp.Modules.Parameter[] _leaves;
     private readonly Tensor? _masters; // null when they are offloaded
@@ -131,6 +133,7 @@ internal sealed class FlatParameters : IDisposable
         Constants = [.. model.named_parameters().Where(p => !p.parameter.requires_grad).Select(p => (p.name, (Tensor)p.parameter)),
             .. model.named_buffers().Select(b => (b.name, b.buffer))];
         int frozen = Constants.Count - model.named_buffers().Count();
+        FrozenCount = frozen;
         for (int i = 0; i < Constants.Count; i++)
         {
             Tensor other = Constants[i].Tensor;
@@ -195,6 +198,9 @@ internal sealed class FlatParameters : IDisposable
 
     /// <summary>What the model has besides: frozen parameters and buffers, by name.</summary>
     public IReadOnlyList<(string Name, Tensor Tensor)> Constants { get; }
+
+    /// <summary>How many of <see cref="Constants"/>, from the first on, are frozen parameters.</summary>
+    public int FrozenCount { get; }
 
     /// <summary>Bytes of weights, masters and gradients that this rank holds for all of training.</summary>
     public long Bytes => (_weights is { } all ? all.numel() * all.element_size() : WeightShards!.DeviceBytes) + Partitioned.Sum(p => p.GatheredBytes)
@@ -367,50 +373,53 @@ internal sealed class FlatParameters : IDisposable
         }
     }
 
-    /// <summary>A parameter's values in a buffer of the optimizer, whoever has them. Every rank must call this.</summary>
-    /// <param name="state">[own], as <see cref="MasterState"/>.</param>
-    /// <param name="slot">The parameter.</param>
-    /// <param name="group">The ranks.</param>
-    /// <returns>In the parameter's shape; the caller disposes it.</returns>
-    public Tensor CollectState(IShardBuffer state, ParameterSlot slot, ProcessGroup group)
+    /// <summary>What this rank has of every parameter in a buffer of the optimizer.</summary>
+    /// <param name="state">Null for <see cref="MasterState"/>, else the buffer's name.</param>
+    /// <param name="buffer">[own].</param>
+    public IEnumerable<StatePiece> Pieces(string? state, IShardBuffer buffer) => Pieces(state, buffer, Shards, _sharding.Rank);
+
+    /// <summary>What this rank writes of every parameter to a checkpoint: each element is one rank's.</summary>
+    /// <param name="state">As for <see cref="Pieces(string?, IShardBuffer)"/>.</param>
+    /// <param name="buffer">[own].</param>
+    /// <param name="group">The ranks. Where all have everything, each writes an equal share.</param>
+    public IEnumerable<StatePiece> PiecesToSave(string? state, IShardBuffer buffer, ProcessGroup group) => _sharding.IsOn
+        ? Pieces(state, buffer) : Pieces(state, buffer, ShardMap.Over(Shards.Elements, group.WorldSize, AlignmentElements), group.Rank);
+
+    private IEnumerable<StatePiece> Pieces(string? state, IShardBuffer buffer, ShardMap shares, int rank) => Slots.Select(slot =>
+    {
+        ShardSegment part = IsPartitioned ? SegmentOf(rank, slot) : shares.SegmentOf(rank, slot.Range);
+        long offset = IsPartitioned ? part.ShardOffset : slot.Offset + part.ParameterOffset - Own.Start;
+        return new StatePiece(state, slot.Name, slot.Shape, new ElementRange(part.ParameterOffset, part.Length))
+        {
+            Type = float32,
+            Read = range => buffer.Read(range with { Start = offset + range.Start }),
+            Write = (start, values) => buffer.Write(offset + start, values),
+        };
+    });
+
+    /// <summary>Rounds masters that a checkpoint has replaced to this rank's weights; the others' are still to be gathered.</summary>
+    /// <param name="keepsMasters">False rounds the masters as well.</param>
+    public void RoundMasters(bool keepsMasters)
     {
         using IDisposable noGrad = no_grad();
-        if (Shards.WorldSize == 1 && !IsPartitioned)
+        for (long start = 0; HasMasters && start < Own.Length; start += CopiedAtATime)
         {
-            using Tensor range = state.Read(slot.Range);
-            return range.view([.. slot.Shape]);
-        }
+            using DisposeScope scope = NewDisposeScope();
+            var part = new ElementRange(start, Math.Min(CopiedAtATime, Own.Length - start));
+            Tensor rounded = MasterState.Read(part).to(OwnWeights.dtype);
+            if (WeightShards is { } shards)
+            {
+                shards.Write(part, rounded);
+            }
+            else
+            {
+                OwnWeights.narrow(0, start, part.Length).copy_(rounded);
+            }
 
-        return Collect(slot, group, float32, state.Read);
-    }
-
-    private Tensor Collect(ParameterSlot slot, ProcessGroup group, ScalarType type, Func<ElementRange, Tensor> read)
-    {
-        using DisposeScope scope = NewDisposeScope();
-        Tensor whole = zeros(slot.Elements, type);
-        ShardSegment part = SegmentOf(_sharding.Rank, slot);
-        if (part.Length > 0)
-        {
-            whole.narrow(0, part.ParameterOffset, part.Length).copy_(read(new ElementRange(part.ShardOffset, part.Length)));
-        }
-
-        group.AllGather(whole, [.. Enumerable.Range(0, Shards.WorldSize).Select(rank => SegmentOf(rank, slot))
-            .Select(segment => new ElementRange(segment.ParameterOffset, segment.Length))], slot.Name);
-        return whole.view([.. slot.Shape]).MoveToOuterDisposeScope();
-    }
-
-    /// <summary>A parameter as the model computes with it. In stage 3 every rank must call this.</summary>
-    /// <returns>In the parameter's shape; the caller disposes it.</returns>
-    public Tensor WholeWeight(ParameterSlot slot, ProcessGroup group)
-    {
-        using IDisposable noGrad = no_grad();
-        return IsPartitioned ? Collect(slot, group, OwnWeights.dtype, Read) : View(Weights, slot);
-
-        Tensor Read(ElementRange range)
-        {
-            Tensor part = empty(range.Length, OwnWeights.dtype, Device);
-            WeightShards!.Read(range, part).Wait();
-            return part;
+            if (!keepsMasters)
+            {
+                MasterState.Write(start, rounded);
+            }
         }
     }
 
@@ -438,6 +447,60 @@ internal sealed class FlatParameters : IDisposable
     {
         using Tensor range = flat.narrow(0, slot.Offset, slot.Elements);
         return range.view([.. slot.Shape]);
+    }
+
+    /// <summary>Gives up the use of buffers that are going to leave the device for a while; the model's parameters then read as NaN.</summary>
+    /// <param name="masters">Whether the masters go.</param>
+    /// <param name="weights">Whether the weights go.</param>
+    /// <param name="gradients">Whether the gradients go.</param>
+    /// <returns>The buffers to move, each the owner of its memory.</returns>
+    public IEnumerable<Tensor> Leave(bool masters, bool weights, bool gradients)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        for (int i = 0; i < Slots.Count && !IsPartitioned; i++)
+        {
+            if (weights)
+            {
+                Tensor nothing = full([], double.NaN, OwnWeights.dtype, Device).expand([.. Slots[i].Shape]);
+                TensorMemory.SetData(_leaves[i], nothing);
+            }
+
+            if (gradients && _gradientAddresses.Length > 0)
+            {
+                _leaves[i].grad = null;
+            }
+        }
+
+        List<Tensor> leaving = gradients ? [Gradients] : [];
+        if (masters && HasMasters && _masters is not null)
+        {
+            leaving.Add(_masters);
+        }
+
+        if (weights && (_weights ?? (WeightShards as WeightShards)?.Values) is { } held)
+        {
+            leaving.Add(held);
+        }
+
+        return leaving;
+    }
+
+    /// <summary>Uses the buffers again that <see cref="Leave"/> gave up: they have memory again.</summary>
+    public void Return()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        for (int i = 0; i < Slots.Count && !IsPartitioned; i++)
+        {
+            TensorMemory.SetData(_leaves[i], View(Weights, Slots[i]));
+            if (_gradientAddresses.Length > 0)
+            {
+                Tensor gradient = View(Gradients, Slots[i]);
+                _leaves[i].grad = gradient;
+                _gradientAddresses[i] = TensorMemory.Address(gradient);
+            }
+        }
     }
 
     public void Dispose()

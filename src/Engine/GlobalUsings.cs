@@ -1,1 +1,2 @@
+global using DeepSpeedSharp.Checkpoints;
 global using Tensor = TorchSharp.torch.Tensor;

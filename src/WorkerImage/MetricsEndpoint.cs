@@ -105,11 +105,11 @@ internal sealed class MetricsEndpoint : IDisposable
         _stepSeconds.Observe(seconds);
     }
 
-    public void ReportCheckpoint(DateTimeOffset time, double seconds)
-    {
-        _checkpointTime.Set(time.ToUnixTimeSeconds());
-        _checkpointSeconds.Observe(seconds);
-    }
+    /// <summary>How long training stood for a checkpoint.</summary>
+    public void ReportCheckpointTime(double seconds) => _checkpointSeconds.Observe(seconds);
+
+    /// <summary>That a checkpoint is complete.</summary>
+    public void ReportCheckpoint(DateTimeOffset time) => _checkpointTime.Set(time.ToUnixTimeSeconds());
 
     public void Dispose()
     {

@@ -17,6 +17,7 @@ internal sealed class RunReport : IDisposable
     private readonly Workload _work;
     private readonly double? _peakFlops; // of all ranks
     private readonly string? _metricsPath;
+    private (string Path, long Step)? _saving;
     private long _stepStart;
     private double _secondsPerStep;
 
@@ -75,6 +76,7 @@ internal sealed class RunReport : IDisposable
         double tokensPerSecond = _tokensPerStep / Math.Max(1e-9, _secondsPerStep);
         TimeSpan left = TimeSpan.FromSeconds(Math.Min(1e9, (_options.MaxSteps - metrics.Step) * _secondsPerStep));
         HasTrained = true;
+        PublishSaved();
         double tokensPerSecondNow = _tokensPerStep / Math.Max(1e-9, seconds);
         _console?.Report(metrics, tokensPerSecond, Utilization(tokensPerSecond), left);
         _file?.Write(metrics, tokensPerSecondNow, seconds, Utilization(tokensPerSecondNow));
@@ -92,12 +94,28 @@ internal sealed class RunReport : IDisposable
     /// <summary>Shows lines of the engine, on rank 0.</summary>
     public void Say(string text) => _console?.Say(text);
 
+    /// <summary>Says that a checkpoint was saved, or that it was copied and is being written.</summary>
     public void Saved(string path, TimeSpan took)
     {
+        _endpoint?.ReportCheckpointTime(took.TotalSeconds);
+        _saving = (path, _engine.GlobalSteps);
+        _console?.Say(_engine.LastCheckpoint == path ? $"saved {path} in {took.TotalSeconds:0.0} s"
+            : $"copied {path} in {took.TotalSeconds:0.0} s; it is being written");
+        PublishSaved();
+    }
+
+    // Of a checkpoint that is written behind this is known later.
+    private void PublishSaved()
+    {
+        if (_saving is not { } saving || _engine.LastCheckpoint != saving.Path)
+        {
+            return;
+        }
+
+        _saving = null;
         DateTimeOffset now = _clock.GetUtcNow();
-        _console?.Say($"saved {path} in {took.TotalSeconds:0.0} s");
-        _endpoint?.ReportCheckpoint(now, took.TotalSeconds);
-        Publish(Progress with { LastCheckpointStep = _engine.GlobalSteps, LastCheckpointTime = now });
+        _endpoint?.ReportCheckpoint(now);
+        Publish(Progress with { LastCheckpointStep = saving.Step, LastCheckpointTime = now });
     }
 
     public void End(string how, long savedStep)

@@ -29,6 +29,7 @@ internal static class TrainCommand
         var saveSteps = new Option<int>("--save-steps", "--save_steps", "--save-interval") { DefaultValueFactory = _ => 500, HelpName = "N", Description = "Save every N steps; 0 saves only at the end" };
         saveSteps.Validators.Add(r => { if (r.GetValueOrDefault<int>() < 0) { r.AddError("--save-steps must be 0 or more"); } });
         Option<int?> limit = Positive("--save-total-limit", "--save_total_limit", null, "Keep only the newest N checkpoints (default: all)");
+        var asyncSave = new Option<bool>("--async-save", "--async_save") { Description = "Copy the state to host memory and write it while training goes on, as checkpoint.writer.decoupled in the config does" };
         var metrics = new Option<string?>("--metrics-file", "--metrics_file") { HelpName = "FILE", Description = "One JSON object per step (default: metrics.jsonl in the folder of checkpoints)" };
         Option<int?> port = Positive("--metrics-port", "--metrics_port", null, "Port of /metrics, /progress and /healthz (default: DSJ_METRICS_PORT; without either, none)");
 
@@ -40,7 +41,7 @@ internal static class TrainCommand
         var command = new Command("train", "Trains a causal language model (GPT-2) over all ranks of the environment.")
         {
             model, data, format, config, length, steps, shuffle, recompute, seed, fastInit, vocab, layers, heads, embedding, dropout, checkpoints,
-            saveSteps, limit, metrics, port, peak,
+            saveSteps, limit, asyncSave, metrics, port, peak,
         };
         var trainer = new TrainerOptions();
         trainer.AddTo(command);
@@ -72,6 +73,7 @@ internal static class TrainCommand
             CheckpointDirectory = r.GetValue(checkpoints) ?? Variable("DSJ_CHECKPOINT_DIR"),
             SaveSteps = r.GetValue(saveSteps),
             SaveTotalLimit = r.GetValue(limit),
+            AsyncSave = r.GetValue(asyncSave),
             MetricsFile = r.GetValue(metrics),
             MetricsPort = r.GetValue(port) ?? (int.TryParse(Variable("DSJ_METRICS_PORT"), out int p) ? p : null),
             PeakTflops = r.GetValue(peak),

@@ -24,6 +24,7 @@ internal sealed record TrainOptions
     public string? CheckpointDirectory { get; init; }
     public int SaveSteps { get; init; }
     public int? SaveTotalLimit { get; init; }
+    public bool AsyncSave { get; init; }
     public string? MetricsFile { get; init; }
     public int? MetricsPort { get; init; }
     public double? PeakTflops { get; init; }

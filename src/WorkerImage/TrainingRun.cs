@@ -17,6 +17,8 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
     private readonly TimeProvider _clock = TimeProvider.System;
     private DeepSpeedEngine? _engine;
     private volatile bool _stopping;
+    private Gpt2Config? _shape;
+    private bool _hasModelFiles;
 
     private bool Speaks => environment.Rank == 0;
 
@@ -47,7 +49,7 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         }
 
         using TokenData data = TokenData.Open(options.Data, options.DataFormat, length, device);
-        Gpt2Config shape = source.ShapeFor(data.VocabSize);
+        Gpt2Config shape = _shape = source.ShapeFor(data.VocabSize);
         data.CheckAgainst = shape.VocabSize;
 
         using ProcessGroup group = DeepSpeed.InitDistributed(environment);
@@ -106,7 +108,7 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
 
             if (isDue || stops || step.Step >= options.MaxSteps)
             {
-                Save(report);
+                Save(report, stops || step.Step >= options.MaxSteps);
                 savedStep = step.Step;
                 report.BeginStep();
             }
@@ -174,36 +176,36 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             AttemptLease.Take(directory);
         }
 
-        return engine.LoadCheckpoint(directory).Path;
+        return engine.LoadCheckpoint(directory, options: new LoadCheckpointOptions { FallBackToPrevious = true }).Path;
     }
 
-    private void Save(RunReport report)
+    private void Save(RunReport report, bool isLast)
     {
         if (options.CheckpointDirectory is not { } directory)
         {
             return;
         }
 
-        long start = _clock.GetTimestamp();
-        string path = _engine!.SaveCheckpoint(directory);
-        if (Speaks && options.SaveTotalLimit is { } limit)
+        if (Speaks && !_hasModelFiles)
         {
-            KeepOnly(directory, limit);
+            ModelFiles.Write(directory, _shape!, options.Model);
+            _hasModelFiles = true;
+        }
+
+        // The last one of a run has nothing to overlap with.
+        bool isAsync = options.AsyncSave && !isLast;
+        long start = _clock.GetTimestamp();
+        string path = _engine!.SaveCheckpoint(directory, options: new SaveCheckpointOptions
+        {
+            KeepLast = options.SaveTotalLimit,
+            Asynchronous = options.AsyncSave ? isAsync : null,
+        });
+        if (isLast)
+        {
+            _engine.FinishCheckpoint();
         }
 
         report.Saved(path, _clock.GetElapsedTime(start));
-    }
-
-    private static void KeepOnly(string directory, int count)
-    {
-        try
-        {
-            CheckpointRotation.Keep(directory, count);
-        }
-        catch (IOException e)
-        {
-            Console.Error.WriteLine($"an old checkpoint could not be removed: {e.Message}");
-        }
     }
 
     // Before training has begun there is nothing to save; from then on all ranks stop together at the end of a step.

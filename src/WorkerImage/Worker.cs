@@ -1,6 +1,5 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine;
-using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
 using DeepSpeedSharp.Engine.Precision;

@@ -7,6 +7,7 @@ namespace DeepSpeedSharp.Architecture.Tests;
 public sealed class PublicApiTests
 {
     [Theory]
+    [InlineData("DeepSpeedSharp.Checkpoints")]
     [InlineData("DeepSpeedSharp.Config")]
     [InlineData("DeepSpeedSharp.Engine")]
     public void PublicApi_OfAPackage_IsTheApprovedOne(string assembly)

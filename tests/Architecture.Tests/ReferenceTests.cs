@@ -17,14 +17,15 @@ public sealed class ReferenceTests
     private static readonly Dictionary<string, Allowed> List = new()
     {
         ["Config"] = new("DeepSpeedSharp.Config", [], [], []),
+        ["Checkpoints"] = new("DeepSpeedSharp.Checkpoints", [], ["System.IO.Hashing"], ["System.IO.Hashing"]),
         ["Jobs"] = new("DeepSpeedSharp.Jobs", ["Config"], ["YamlDotNet"], ["YamlDotNet"]),
-        ["Engine"] = new("DeepSpeedSharp.Engine", ["Config"], ["TorchSharp", "System.Numerics.Tensors"],
+        ["Engine"] = new("DeepSpeedSharp.Engine", ["Checkpoints", "Config"], ["TorchSharp", "System.Numerics.Tensors"],
             ["TorchSharp", "System.Numerics.Tensors"]),
-        ["Launcher"] = new("deepspeed", ["Config", "Jobs"], ["System.CommandLine"], ["System.CommandLine"]),
+        ["Launcher"] = new("deepspeed", ["Checkpoints", "Config", "Jobs"], ["System.CommandLine"], ["System.CommandLine"]),
         ["Operator"] = new("deepspeed-operator", ["Config", "Jobs"],
             ["KubernetesClient", "prometheus-net", "System.CommandLine"],
             ["KubernetesClient", "Prometheus.NetStandard", "System.CommandLine"]),
-        ["WorkerImage"] = new("deepspeed-worker", ["Engine", "Config"],
+        ["WorkerImage"] = new("deepspeed-worker", ["Engine", "Checkpoints", "Config"],
             ["prometheus-net", "System.CommandLine", "libtorch-cpu-linux-x64", "libtorch-cuda-12.8-linux-x64"],
             ["Prometheus.NetStandard", "System.CommandLine", "TorchSharp"]),
     };
@@ -61,6 +62,7 @@ public sealed class ReferenceTests
     }
 
     [Theory]
+    [InlineData("Checkpoints")]
     [InlineData("Config")]
     [InlineData("Jobs")]
     [InlineData("Launcher")]

@@ -16,7 +16,10 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "sequence_parallel_size": 2 }""", "sequence_parallel_size: this setting is not supported yet; use 1")]
     [InlineData("""{ "activation_checkpointing": { "cpu_checkpointing": true, "number_checkpoints": 4, "profile": true } }""", "activation_checkpointing.profile: this setting is not supported yet; use false")]
     [InlineData("""{ "data_types": { "grad_accum_dtype": "bf16" } }""", "data_types.grad_accum_dtype: bf16 gradients of fp32 parameters are not supported; use \"fp32\", or remove it")]
-    [InlineData("""{ "checkpoint": { "load_universal": true } }""", "checkpoint.load_universal: this setting is not supported yet; use false")]
+    [InlineData("""{ "checkpoint": { "use_node_local_storage": true } }""", "checkpoint.use_node_local_storage: this setting is not supported yet; use false, and a folder that all nodes share")]
+    [InlineData("""{ "checkpoint": { "writer": { "type": "MOCK" } } }""", "checkpoint.writer.type: a checkpoint that is not written is none; use \"FAST\"")]
+    [InlineData("""{ "checkpoint": { "writer": { "data_parallel": "socket" } } }""", "checkpoint.writer.data_parallel: this setting is not supported yet; use \"replica\": all ranks write")]
+    [InlineData("""{ "checkpoint": { "writer": { "io_multiplier": 2 } } }""", "checkpoint.writer.io_multiplier: this setting is not supported yet; use 1")]
     public void Problems_SettingBeyondTheEngine_IsNamed(string json, string expected)
     {
         DeepSpeedConfig config = DeepSpeedConfig.Parse(json);
@@ -32,7 +35,8 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "zero_optimization": { "stage": 2, "overlap_comm": true, "contiguous_gradients": false, "reduce_scatter": false, "round_robin_gradients": true, "ignore_unused_parameters": false, "load_from_fp32_weights": false } }""")]
     [InlineData("""{ "optimizer": { "type": "AdamW" }, "scheduler": { "type": "WarmupLR" }, "communication_data_type": "fp32" }""")]
     [InlineData("""{ "fp16": { "enabled": true }, "optimizer": { "type": "Muon" }, "csv_monitor": { "enabled": true } }""")]
-    [InlineData("""{ "elasticity": { "enabled": false }, "comms_logger": { "enabled": false }, "checkpoint": { "tag_validation": "Warn" } }""")]
+    [InlineData("""{ "elasticity": { "enabled": false }, "comms_logger": { "enabled": false }, "checkpoint": { "tag_validation": "Warn", "load_universal": true } }""")]
+    [InlineData("""{ "checkpoint": { "writer": { "type": "FAST", "io_buffer_size": 1e6, "io_buffer_double": false, "show_statistics": true, "data_parallel": "replica", "decoupled": true } } }""")]
     public void Problems_WhatTheEngineDoes_IsNone(string json) =>
         Assert.Empty(EngineLimits.Problems(DeepSpeedConfig.Parse(json)));
 

@@ -11,6 +11,8 @@ namespace DeepSpeedSharp.Engine.Tests;
 
 public sealed class CheckpointTests : IDisposable
 {
+    private const string ModelFile = "zero_pp_rank_0_mp_rank_00_model_states.safetensors";
+
     private readonly string _folder = Directory.CreateTempSubdirectory("checkpoint-tests-").FullName;
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
@@ -109,9 +111,9 @@ public sealed class CheckpointTests : IDisposable
     }
 
     [Theory]
-    [InlineData("model.safetensors")]
-    [InlineData("optimizer.safetensors")]
-    [InlineData("rank_00001.safetensors")]
+    [InlineData("zero_pp_rank_0_mp_rank_00_model_states.safetensors")]
+    [InlineData("zero_pp_rank_1_mp_rank_00_model_states.safetensors")]
+    [InlineData("zero_pp_rank_1_mp_rank_00_optim_states.safetensors")]
     public void Load_OneByteChanged_AllRanksNameTheFile(string file)
     {
         Ranks.Run(2, group => Train(group, steps: 1, save: _folder, load: null));
@@ -129,14 +131,11 @@ public sealed class CheckpointTests : IDisposable
     public void Load_FileCutShort_NamesItsSize()
     {
         Ranks.Run(1, group => Train(group, steps: 1, save: _folder, load: null));
-        using (FileStream file = File.OpenWrite(Path.Combine(_folder, "global_step1", "model.safetensors")))
-        {
-            file.SetLength(100);
-        }
+        SavedCheckpoint.Cut(Path.Combine(_folder, "global_step1", ModelFile), 100);
 
         string message = Ranks.Run(1, group => Assert.Throws<CheckpointException>(() => Train(group, 0, null, _folder)).Message)[0];
 
-        Assert.Contains("model.safetensors is 100 bytes", message, StringComparison.Ordinal);
+        Assert.Contains($"{ModelFile} is 100 bytes", message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -237,7 +236,7 @@ public sealed class CheckpointTests : IDisposable
         string path = Path.Combine(_folder, "types.safetensors");
         Tensor[] tensors = [randn(3, 4), randn(5).bfloat16(), arange(7), zeros(0), tensor(2.5), randn(2, 2).to(float16)];
 
-        SafetensorsWriter.Write(path, [.. tensors.Select((t, i) => ($"t{i}", t))]);
+        ShardFiles.WriteFile(path, [.. tensors.Select((t, i) => StatePiece.Whole($"t{i}", t))], new WritePace(BufferBytes: 8));
         using var reader = new SafetensorsReader(path);
 
         for (int i = 0; i < tensors.Length; i++)

@@ -1,5 +1,4 @@
 using DeepSpeedSharp.Config;
-using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
 using DeepSpeedSharp.Engine.Precision;

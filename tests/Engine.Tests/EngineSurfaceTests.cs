@@ -349,12 +349,7 @@ internal sealed class Run(DeepSpeedEngine engine, ToyModel model) : IDisposable
         string folder = engine.Group.AllGather(own)[0];
         try
         {
-            using var reader = new Checkpoint.SafetensorsReader(Path.Combine(engine.SaveCheckpoint(folder), "model.safetensors"));
-            return [.. reader.Names.SelectMany(name =>
-            {
-                using Tensor value = reader.Read(name);
-                return value.data<float>().ToArray();
-            })];
+            return [.. CheckpointManifest.Read(engine.SaveCheckpoint(folder)).Model.SelectMany(t => SavedCheckpoint.Values(Path.Combine(folder, $"global_step{engine.GlobalSteps}"))[t.Name])];
         }
         finally
         {

@@ -10,21 +10,39 @@ internal static class RandomState
     private const string Cpu = "random.cpu";
     private const string Cuda = "random.cuda";
 
-    /// <summary>The state, as named tensors; the caller disposes them.</summary>
+    /// <summary>The state, as tensors that are this rank's alone; the caller disposes them.</summary>
     /// <param name="device">Where this rank trains.</param>
-    public static IReadOnlyList<(string Name, Tensor State)> Get(Device device) => device.type == DeviceType.CUDA
+    public static IReadOnlyList<(string State, Tensor Value)> Get(Device device) => device.type == DeviceType.CUDA
         ? [(Cpu, get_rng_state()), (Cuda, CudaRandom.Get(device.index))]
         : [(Cpu, get_rng_state())];
 
-    /// <summary>Restores what a file has of it; a rank that moved between CPU and GPU keeps fresh numbers there.</summary>
-    public static void Set(SafetensorsReader reader, Device device)
+    /// <summary>Restores what a checkpoint has of it; a rank that moved between CPU and GPU keeps fresh numbers there.</summary>
+    /// <param name="tensors">The checkpoint.</param>
+    /// <param name="rank">This rank.</param>
+    /// <param name="device">Where it trains.</param>
+    public static void Set(CheckpointTensors tensors, int rank, Device device)
     {
-        using Tensor cpu = reader.Read(Cpu);
-        set_rng_state(cpu);
-        if (device.type == DeviceType.CUDA && reader.Names.Contains(Cuda))
+        if (Read(tensors, Cpu, rank) is { } cpu)
         {
-            using Tensor cuda = reader.Read(Cuda);
+            set_rng_state(cpu);
+        }
+
+        if (device.type == DeviceType.CUDA && Read(tensors, Cuda, rank) is { } cuda)
+        {
             CudaRandom.Set(device.index, cuda);
         }
+    }
+
+    // In the scope of the caller.
+    private static Tensor? Read(CheckpointTensors tensors, string state, int rank)
+    {
+        if (tensors.Manifest.Tensors.FirstOrDefault(t => t.State == state && t.Name == ShardFiles.OwnName(rank)) is not { } tensor)
+        {
+            return null;
+        }
+
+        Tensor value = empty(tensor.Elements, SafetensorsReader.TypeOf(tensor.Type));
+        tensors.Read(tensor, 0, TensorMemory.Bytes(value).Span);
+        return value;
     }
 }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using DeepSpeedSharp.Engine.Native;
 using static TorchSharp.torch;
 
@@ -7,49 +6,25 @@ namespace DeepSpeedSharp.Engine.Checkpoint;
 /// <summary>Reads tensors of a safetensors file, our own or Hugging Face's.</summary>
 public sealed class SafetensorsReader : IDisposable
 {
-    private const long LargestHeader = 100 << 20; // the limit of the format's own library
-    private const long LargestPiece = 1 << 24;
+    private const long LargestPiece = 1 << 24; // elements
 
-    private readonly Dictionary<string, Entry> _entries = [];
-    private readonly string _path;
-    private readonly FileStream _file;
-
-    private sealed record Entry(ScalarType Type, long[] Shape, long Offset, long Bytes);
+    private readonly SafetensorsFile _file;
 
     /// <summary>Opens a file and checks its header.</summary>
     /// <param name="path">A .safetensors file.</param>
     /// <exception cref="CheckpointException">The file is missing or damaged.</exception>
     public SafetensorsReader(string path)
     {
-        _path = path;
-        try
-        {
-            _file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new CheckpointException($"{path} cannot be read: {e.Message}", e);
-        }
-
-        try
-        {
-            ReadHeader();
-        }
-        catch (Exception e) when (e is IOException or JsonException or InvalidOperationException or KeyNotFoundException
-            or FormatException or OverflowException)
-        {
-            _file.Dispose();
-            throw new CheckpointException($"{path} is not a safetensors file, or is damaged: {e.Message}", e);
-        }
+        _file = new SafetensorsFile(path);
     }
 
     /// <summary>Names of all tensors.</summary>
-    public IReadOnlyCollection<string> Names => _entries.Keys;
+    public IReadOnlyCollection<string> Names => [.. _file.Entries.Select(entry => entry.Name)];
 
     /// <summary>Shape of a tensor.</summary>
     /// <param name="name">One of <see cref="Names"/>.</param>
     /// <returns>Its shape.</returns>
-    public IReadOnlyList<long> ShapeOf(string name) => _entries[name].Shape;
+    public IReadOnlyList<long> ShapeOf(string name) => Entry(name).Shape;
 
     /// <summary>Reads a tensor.</summary>
     /// <param name="name">One of <see cref="Names"/>.</param>
@@ -57,26 +32,39 @@ public sealed class SafetensorsReader : IDisposable
     /// <exception cref="CheckpointException">The file ended early.</exception>
     public Tensor Read(string name)
     {
-        Entry entry = _entries[name];
-        Tensor result = empty(entry.Shape, entry.Type).DetachFromDisposeScope();
-        using Tensor flat = result.view(result.numel()).DetachFromDisposeScope();
-        long elementSize = Math.Max(1, result.element_size());
-        _file.Position = entry.Offset;
+        SafetensorsEntry entry = Entry(name);
+        using Tensor flat = Read(name, 0, ElementTypes.Elements(entry.Shape));
+        return flat.view([.. entry.Shape]);
+    }
+
+    /// <summary>Reads a range of a tensor's elements, for a rank that needs no more of it.</summary>
+    /// <param name="name">One of <see cref="Names"/>.</param>
+    /// <param name="start">First element of the tensor, flattened.</param>
+    /// <param name="length">How many.</param>
+    /// <returns>[length] on the CPU in the file's element type; the caller disposes it.</returns>
+    /// <exception cref="CheckpointException">The file ended early.</exception>
+    public Tensor Read(string name, long start, long length)
+    {
+        SafetensorsEntry entry = Entry(name);
+        ArgumentOutOfRangeException.ThrowIfNegative(start);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(start + length, ElementTypes.Elements(entry.Shape));
+        int size = ElementTypes.SizeOf(entry.Type);
+        Tensor result = empty(length, TypeOf(entry.Type));
         try
         {
-            for (long start = 0; start < flat.numel(); start += LargestPiece / elementSize)
+            for (long done = 0; done < length; done += LargestPiece)
             {
-                using Tensor piece = flat.narrow(0, start, Math.Min(LargestPiece / elementSize, flat.numel() - start)).DetachFromDisposeScope();
-                _file.ReadExactly(TensorMemory.Bytes(piece).Span);
+                using Tensor piece = result.narrow(0, done, Math.Min(LargestPiece, length - done));
+                _file.Read(entry, (start + done) * size, TensorMemory.Bytes(piece).Span);
             }
+
+            return result;
         }
-        catch (IOException e)
+        catch
         {
             result.Dispose();
-            throw new CheckpointException($"{_path}: reading {name} failed: {e.Message}", e);
+            throw;
         }
-
-        return result;
     }
 
     /// <inheritdoc/>
@@ -97,7 +85,7 @@ public sealed class SafetensorsReader : IDisposable
         _ => throw new ArgumentException($"safetensors has no element type {type}", nameof(type)),
     };
 
-    private static ScalarType TypeOf(string name) => name switch
+    internal static ScalarType TypeOf(string name) => name switch
     {
         "F32" => ScalarType.Float32,
         "F64" => ScalarType.Float64,
@@ -112,41 +100,8 @@ public sealed class SafetensorsReader : IDisposable
         _ => throw new FormatException($"the element type {name} is not supported"),
     };
 
-    private void ReadHeader()
-    {
-        var length = new byte[sizeof(ulong)];
-        _file.ReadExactly(length);
-        ulong headerBytes = BitConverter.ToUInt64(length);
-        if (headerBytes > LargestHeader || (long)headerBytes > _file.Length - sizeof(ulong))
-        {
-            throw new FormatException($"the header would have {headerBytes} bytes");
-        }
+    internal static int SizeOf(ScalarType type) => ElementTypes.SizeOf(NameOf(type));
 
-        var header = new byte[headerBytes];
-        _file.ReadExactly(header);
-        long data = _file.Position;
-        using JsonDocument document = JsonDocument.Parse(header);
-        foreach (JsonProperty property in document.RootElement.EnumerateObject().Where(p => p.Name != "__metadata__"))
-        {
-            ScalarType type = TypeOf(property.Value.GetProperty("dtype").GetString()!);
-            long[] shape = [.. property.Value.GetProperty("shape").EnumerateArray().Select(d => d.GetInt64())];
-            JsonElement offsets = property.Value.GetProperty("data_offsets");
-            (long begin, long end) = (offsets[0].GetInt64(), offsets[1].GetInt64());
-            long expected = checked(shape.Aggregate(1L, (product, d) => checked(product * d)) * SizeOf(type));
-            if (begin < 0 || end - begin != expected || end > _file.Length - data || shape.Any(d => d < 0))
-            {
-                throw new FormatException($"{property.Name}: shape [{string.Join(", ", shape)}] does not fit its data");
-            }
-
-            _entries[property.Name] = new Entry(type, shape, data + begin, end - begin);
-        }
-    }
-
-    internal static int SizeOf(ScalarType type) => type switch
-    {
-        ScalarType.Float64 or ScalarType.Int64 => 8,
-        ScalarType.Float32 or ScalarType.Int32 => 4,
-        ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Int16 => 2,
-        _ => 1,
-    };
+    private SafetensorsEntry Entry(string name) => _file.Find(name)
+        ?? throw new ArgumentException($"{_file.Path} has no tensor {name}", nameof(name));
 }

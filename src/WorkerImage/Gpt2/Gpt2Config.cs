@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using DeepSpeedSharp.Config;
 
 namespace DeepSpeedSharp.Worker.Gpt2;
@@ -65,6 +66,25 @@ internal sealed record Gpt2Config
         errors.ThrowIfAny(path);
         return config;
     }
+
+    /// <summary>The Hugging Face <c>config.json</c> of this shape.</summary>
+    public JsonObject ToJson() => new()
+    {
+        ["architectures"] = new JsonArray("GPT2LMHeadModel"),
+        ["model_type"] = "gpt2",
+        ["vocab_size"] = VocabSize,
+        ["n_positions"] = Positions,
+        ["n_embd"] = Embedding,
+        ["n_layer"] = Layers,
+        ["n_head"] = Heads,
+        ["n_inner"] = Inner,
+        ["activation_function"] = Activation,
+        ["layer_norm_epsilon"] = LayerNormEpsilon,
+        ["attn_pdrop"] = AttentionDropout,
+        ["embd_pdrop"] = EmbeddingDropout,
+        ["resid_pdrop"] = ResidualDropout,
+        ["initializer_range"] = InitializerRange,
+    };
 
     /// <summary>Checks that the numbers make a model.</summary>
     public void Validate(ConfigErrors errors)

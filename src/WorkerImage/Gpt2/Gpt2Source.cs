@@ -18,7 +18,7 @@ internal sealed record Gpt2Source(Gpt2Config Config, string? Folder, bool VocabI
         string model = options.Model;
         var errors = new ConfigErrors();
         (Gpt2Config? config, string? folder) = Gpt2Config.OfSize(model) is { } size && !Directory.Exists(model) ? (size, null)
-            : Directory.Exists(model) ? (Gpt2Config.Load(Path.Combine(model, HuggingFaceFolder.ConfigFile)), HasWeights(model) ? model : null)
+            : Directory.Exists(model) ? (Gpt2Config.Load(Path.Combine(model, HuggingFaceFolder.ConfigFile)), HuggingFaceFolder.HasWeights(model) ? model : null)
             : File.Exists(model) ? (Gpt2Config.Load(model), (string?)null) : (null, null);
         if (config is null)
         {
@@ -79,10 +79,4 @@ internal sealed record Gpt2Source(Gpt2Config Config, string? Folder, bool VocabI
             HuggingFaceFolder.LoadWeights(model, Folder);
         }
     }
-
-    private static bool HasWeights(string folder) => File.Exists(Path.Combine(folder, HuggingFaceFolder.WeightsFile))
-        || (File.Exists(Path.Combine(folder, HuggingFaceFolder.WeightsFile + ".index.json"))
-            ? throw new ConfigException(folder, [new ConfigError(HuggingFaceFolder.WeightsFile,
-                "weights in several files are not supported yet", "merge them into one model.safetensors")])
-            : false);
 }

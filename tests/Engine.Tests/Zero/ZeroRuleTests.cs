@@ -255,9 +255,7 @@ public sealed class ZeroRuleTests
                     engine.SaveCheckpoint(folder, "start");
                 }
             });
-            using var reader = new Checkpoint.SafetensorsReader(Path.Combine(folder, "start", "model.safetensors"));
-            using Tensor first = reader.Read("first.weight");
-            Assert.Equal(new OddModel().first.weight!.data<float>().ToArray(), first.data<float>().ToArray());
+            Assert.Equal(new OddModel().first.weight!.data<float>().ToArray(), SavedCheckpoint.Values(Path.Combine(folder, "start"))["first.weight"]);
         }
     }
 

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace DeepSpeedSharp.Engine.Checkpoint;
+namespace DeepSpeedSharp.Checkpoints;
 
 /// <summary>Files and renames that survive a power cut.</summary>
 internal static partial class DurableFiles
@@ -20,10 +20,12 @@ internal static partial class DurableFiles
     }
 
     /// <summary>Moves a finished folder to its place. One that is there already is moved aside first and then removed.</summary>
-    public static void ReplaceFolder(string from, string to)
+    /// <param name="from">The finished folder.</param>
+    /// <param name="to">Its place.</param>
+    /// <param name="aside">Where the earlier one is meanwhile; must not be needed.</param>
+    public static void ReplaceFolder(string from, string to, string aside)
     {
         SyncFolder(from);
-        string aside = to + ".old";
         if (Directory.Exists(to))
         {
             if (Directory.Exists(aside))

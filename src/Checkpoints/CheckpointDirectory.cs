@@ -1,0 +1,117 @@
+using System.Text;
+
+namespace DeepSpeedSharp.Checkpoints;
+
+/// <summary>A folder of checkpoints: one folder for each tag, and the file <c>latest</c>.</summary>
+internal static class CheckpointDirectory
+{
+    public const string LatestFileName = "latest";
+
+    private const string TrainingPrefix = "global_step"; // of tags that training itself gives
+    private const string Aside = ".old";
+    private const string Unfinished = ".tmp";
+
+    /// <summary>The default tag of a step.</summary>
+    public static string TagOf(long globalSteps) => $"{TrainingPrefix}{globalSteps}";
+
+    /// <summary>The tag that <c>latest</c> names; null when there is no such file.</summary>
+    public static string? Latest(string directory)
+    {
+        string path = Path.Combine(directory, LatestFileName);
+        return File.Exists(path) ? File.ReadAllText(path).Trim() : null;
+    }
+
+    /// <summary>A folder to write a checkpoint to, which nobody else uses and readers do not see.</summary>
+    public static string Temporary(string directory, string tag, string unique) => Path.Combine(directory, $".{tag}.{unique}{Unfinished}");
+
+    /// <summary>The folder of a tag.</summary>
+    /// <remarks>After a crash in the middle of replacing a checkpoint by one of the same tag, the earlier one is beside its place.</remarks>
+    public static string FolderOf(string directory, string tag)
+    {
+        string folder = Path.Combine(directory, tag);
+        return !IsComplete(folder) && IsComplete(folder + Aside) ? folder + Aside : folder;
+    }
+
+    /// <summary>Folders that have a manifest, the newest first.</summary>
+    public static IReadOnlyList<string> Newest(string directory) => !Directory.Exists(directory) ? []
+        : [.. Directory.GetDirectories(directory).Where(IsComplete)
+            .Where(path => !Path.GetFileName(path).StartsWith('.') && !path.EndsWith(Aside, StringComparison.Ordinal))
+            .Select(path => (Path: path, Steps: StepsOf(path))).OrderByDescending(found => found.Steps)
+            .ThenByDescending(found => found.Path, StringComparer.Ordinal).Select(found => found.Path)];
+
+    /// <summary>Puts a written checkpoint in its place, and then names it in <c>latest</c>.</summary>
+    /// <param name="directory">The folder of checkpoints.</param>
+    /// <param name="temporary">Where it was written; all its files are on disk.</param>
+    /// <param name="manifest">Its manifest.</param>
+    /// <param name="saveLatest">False leaves <c>latest</c> as it is.</param>
+    /// <returns>Its folder.</returns>
+    public static string Complete(string directory, string temporary, CheckpointManifest manifest, bool saveLatest)
+    {
+        manifest.ThrowIfIncomplete(temporary);
+        string folder = Path.Combine(directory, manifest.Tag);
+        DurableFiles.Replace(Path.Combine(temporary, CheckpointManifest.FileName), manifest.ToBytes());
+        DurableFiles.ReplaceFolder(temporary, folder, folder + Aside);
+        if (saveLatest)
+        {
+            DurableFiles.Replace(Path.Combine(directory, LatestFileName), Encoding.UTF8.GetBytes(manifest.Tag));
+        }
+
+        return folder;
+    }
+
+    /// <summary>Deletes what processes that were killed have left. Only whoever alone writes here may call this.</summary>
+    public static void RemoveLeftovers(string directory)
+    {
+        foreach (string aside in Directory.GetDirectories(directory, "*" + Aside))
+        {
+            string place = aside[..^Aside.Length];
+            if (!Path.GetFileName(aside).StartsWith('.') && IsComplete(aside) && !IsComplete(place))
+            {
+                // The earlier checkpoint of a tag whose replacement never came.
+                DurableFiles.ReplaceFolder(aside, place, place + ".broken" + Aside);
+                continue;
+            }
+
+            Directory.Delete(aside, recursive: true);
+        }
+
+        foreach (string left in Directory.GetDirectories(directory, ".*" + Unfinished))
+        {
+            Directory.Delete(left, recursive: true);
+        }
+    }
+
+    /// <summary>Deletes all but the newest checkpoints that training itself has saved; never the one that <c>latest</c> names.</summary>
+    /// <param name="directory">The folder of checkpoints.</param>
+    /// <param name="count">How many to keep, at least 1.</param>
+    public static void Keep(string directory, int count)
+    {
+        string? latest = Latest(directory);
+        IEnumerable<string> doomed = Directory.GetDirectories(directory, TrainingPrefix + "*")
+            .Select(path => (Path: path, Name: Path.GetFileName(path)))
+            .Where(found => long.TryParse(found.Name[TrainingPrefix.Length..], out _))
+            .OrderByDescending(found => long.Parse(found.Name[TrainingPrefix.Length..], System.Globalization.CultureInfo.InvariantCulture))
+            .Skip(count).Where(found => found.Name != latest).Select(found => found.Path);
+        foreach (string path in doomed)
+        {
+            // Out of sight first: a crash in the middle of deleting must not leave half a checkpoint under its name.
+            string aside = Path.Combine(directory, $".{Path.GetFileName(path)}{Aside}");
+            Directory.Move(path, aside);
+            Directory.Delete(aside, recursive: true);
+        }
+    }
+
+    private static bool IsComplete(string folder) => File.Exists(Path.Combine(folder, CheckpointManifest.FileName));
+
+    private static long StepsOf(string folder)
+    {
+        try
+        {
+            return CheckpointManifest.Read(folder).GlobalSteps;
+        }
+        catch (CheckpointException)
+        {
+            return -1; // damaged: after all others, so that its problem is still told
+        }
+    }
+}
