@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
 using DeepSpeedSharp.Engine.Zero;
@@ -51,6 +52,45 @@ public static partial class DeepSpeed
         {
             PartitionedConstruction.Current?.Partition(module);
             return module;
+        }
+
+        /// <summary>Gives a parameter the values of a tensor in a file. Of a partitioned parameter this rank reads its part only, so that
+        /// together the ranks read the file once. Call it before <see cref="Initialize{TBatch}"/>, and on every rank.</summary>
+        /// <param name="parameter">The parameter.</param>
+        /// <param name="file">The file.</param>
+        /// <param name="name">Name of the tensor in it, in the parameter's shape and of any type.</param>
+        /// <exception cref="ArgumentException">The shapes differ, or the parameter is an engine's already.</exception>
+        /// <exception cref="CheckpointException">The file cannot be read.</exception>
+        public static void Load(TorchSharp.Modules.Parameter parameter, SafetensorsReader file, string name)
+        {
+            ArgumentNullException.ThrowIfNull(parameter);
+            ArgumentNullException.ThrowIfNull(file);
+            if (!file.ShapeOf(name).SequenceEqual(parameter.shape))
+            {
+                throw new ArgumentException($"{name} is [{string.Join(", ", file.ShapeOf(name))}], the parameter is [{string.Join(", ", parameter.shape)}]",
+                    nameof(name));
+            }
+
+            using IDisposable noGrad = no_grad();
+            if (PartitionedParameter.Of(parameter) is not { } partitioned)
+            {
+                using Tensor whole = file.Read(name);
+                parameter.copy_(whole);
+                return;
+            }
+
+            if (partitioned.IsTraining)
+            {
+                throw new ArgumentException($"{partitioned.Name} is trained by an engine: load it before Initialize, or change it inside GatheredParameters",
+                    nameof(parameter));
+            }
+
+            ElementRange own = partitioned.Cut.RangeOf(partitioned.Group!.Rank);
+            if (own.Length > 0)
+            {
+                using Tensor part = file.Read(name, own.Start, own.Length);
+                partitioned.Shards.Write(partitioned.Part with { Length = own.Length }, part);
+            }
         }
 
         /// <summary>Makes parameters whole until the returned object is disposed. Every rank must call this, with the same parameters.</summary>

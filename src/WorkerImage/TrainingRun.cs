@@ -54,7 +54,17 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
 
         using ProcessGroup group = DeepSpeed.InitDistributed(environment);
         Seed(options.Seed, device);
-        Gpt2Model model = Build(source, shape, config, group, device);
+        Gpt2Model model;
+        using (options.FastInit && source.Folder is null ? new FreshWeights(config, device) : null)
+        using (config.Zero.Stage == 3 ? DeepSpeed.Zero.Init(group, fromRankZero: false) : null) // all ranks have the same seed
+        {
+            model = new Gpt2Model(shape)
+            {
+                Checkpointing = ActivationPlan.From(config.ActivationCheckpointing, options.GradientCheckpointing, shape.Layers),
+            };
+        }
+
+        source.LoadWeights(model);
         Action<string> print = Console.WriteLine;
         (DeepSpeedEngine engine, _, DataLoader<TokenBatch>? loader, _) = DeepSpeed.Initialize(
             model, config, data, group, device, printsProgress: false, print: text => print(text),
@@ -71,17 +81,6 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
                 + $"{data.Count:#,0} samples of {length} tokens", EngineReport.For(engine), resumed);
             return Train(engine, model, loader!, report);
         }
-    }
-
-    private Gpt2Model Build(Gpt2Source source, Gpt2Config shape, DeepSpeedConfig config, ProcessGroup group, Device device)
-    {
-        using FreshWeights? fresh = source.Folder is null ? new FreshWeights(config, group, device, options.FastInit) : null;
-        var model = new Gpt2Model(shape)
-        {
-            Checkpointing = ActivationPlan.From(config.ActivationCheckpointing, options.GradientCheckpointing, shape.Layers),
-        };
-        source.LoadWeights(model);
-        return model;
     }
 
     private int Train(DeepSpeedEngine engine, Gpt2Model model, DataLoader<TokenBatch> loader, RunReport report)

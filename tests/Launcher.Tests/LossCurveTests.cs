@@ -9,6 +9,7 @@ public sealed class LossCurveTests
     [Theory]
     [InlineData("zero0_adam")]
     [InlineData("zero0_onecycle")]
+    [InlineData("zero3_adamw_cosine_clip")]
     public async Task Run_JobOfTwoNodes_ReproducesTheLossCurveOfTheOriginal(string name)
     {
         LossCurve original = LossCurve.Read(name);

@@ -13,6 +13,7 @@ public sealed class LossCurveTests : IDisposable
     [InlineData("zero1_bf16", 5e-3)]
     [InlineData("zero2_adam_warmupdecay_gas4", 1e-4)]
     [InlineData("zero2_offload_cpuadam", 1e-4)]
+    [InlineData("zero3_adamw_cosine_clip", 1e-4)]
     public void Train_TwoProcesses_ReproducesTheLossCurveOfTheOriginal(string curve, double tolerance)
     {
         LossCurve original = LossCurve.Read(curve);
@@ -28,6 +29,8 @@ public sealed class LossCurveTests : IDisposable
     [InlineData(3, 4, 1, 1)]
     [InlineData(3, 2, 2, 2)]
     [InlineData(4, 1, 3, 2)]
+    [InlineData(3, 2, 2, 3)]
+    [InlineData(4, 3, 1, 3)]
     public void Train_ManyProcesses_EqualsOneProcessWithTheSameGlobalBatch(int ranks, int micro, int accumulation, int stage)
     {
         string Config(int microBatch, int steps, int zero) => Write($"ds{microBatch}.json", $$"""
@@ -52,6 +55,7 @@ public sealed class LossCurveTests : IDisposable
     [Theory]
     [InlineData("")]
     [InlineData("", 2)]
+    [InlineData("", 3)]
     [InlineData("--shuffle --dropout 0.1 --model gpt2 --n-layer 2 --n-head 2 --n-embd 32 --vocab-size 512")]
     public void Resume_AfterSigkillAtARandomStep_RepeatsTheUninterruptedCurveToTheLastDigit(string options, int stage = 0)
     {

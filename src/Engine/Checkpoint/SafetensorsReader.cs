@@ -18,6 +18,9 @@ public sealed class SafetensorsReader : IDisposable
         _file = new SafetensorsFile(path);
     }
 
+    /// <summary>Bytes of tensors read so far.</summary>
+    internal long BytesRead { get; private set; }
+
     /// <summary>Names of all tensors.</summary>
     public IReadOnlyCollection<string> Names => [.. _file.Entries.Select(entry => entry.Name)];
 
@@ -56,6 +59,7 @@ public sealed class SafetensorsReader : IDisposable
             {
                 using Tensor piece = result.narrow(0, done, Math.Min(LargestPiece, length - done));
                 _file.Read(entry, (start + done) * size, TensorMemory.Bytes(piece).Span);
+                BytesRead += piece.numel() * size;
             }
 
             return result;

@@ -64,6 +64,9 @@ internal sealed class PartitionedParameter : IDisposable
     /// <summary>Waits until it is whole, when it is on its way.</summary>
     public Action? Arrive { get; set; }
 
+    /// <summary>Whether an engine trains it, so that it has masters beside <see cref="Shards"/>.</summary>
+    public bool IsTraining => Arrive is not null;
+
     /// <summary>Whether somebody asked for it to stay whole.</summary>
     public bool IsHeld { get; set; }
 

@@ -24,6 +24,10 @@ internal sealed record Gpt2Config
 
     public int InnerSize => Inner ?? 4 * Embedding;
 
+    /// <summary>Standard deviation of the starting weights of layers that add to the residual stream (section 2.3 of the
+    /// paper).</summary>
+    public double ResidualRange => InitializerRange / Math.Sqrt(2.0 * Layers);
+
     /// <summary>Floating-point operations of forward and backward for one token: the matrix products alone, backward as
     /// two forwards.</summary>
     /// <remarks>Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022, appendix B.</remarks>

@@ -19,12 +19,7 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
     {
         transformer = new Transformer(config);
         RegisterComponents();
-        if (!DeepSpeed.Zero.IsPartitioning)
-        {
-            Initialize(this, "", config);
-        }
-
-        DeepSpeed.Zero.RegisterExternalParameter(this, transformer.wte.weight!);
+        DeepSpeed.Zero.RegisterExternalParameter(this, transformer.wte.weight!); // the output layer
     }
 
     /// <summary>Which activations are computed again in backward; null keeps all.</summary>
@@ -44,41 +39,6 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
     public FlopCount CountFlops(ModuleCall call) =>
         FlopCount.Linear([.. call.Inputs[0], transformer.wte.weight!.shape[1]], transformer.wte.weight!.shape[0]);
 
-    // Normal(0, 0.02), and smaller for the layers that add to the residual stream (section 2.3 of the paper).
-    private static void Initialize(Module module, string prefix, Gpt2Config config)
-    {
-        using IDisposable noGrad = no_grad();
-        double residual = config.InitializerRange / Math.Sqrt(2.0 * config.Layers);
-        foreach ((string own, Parameter parameter) in module.named_parameters())
-        {
-            string name = prefix + own;
-            if (name.EndsWith(".bias", StringComparison.Ordinal))
-            {
-                init.zeros_(parameter);
-            }
-            else if (name.Contains("ln_", StringComparison.Ordinal))
-            {
-                init.ones_(parameter);
-            }
-            else
-            {
-                init.normal_(parameter, 0, name.EndsWith("c_proj.weight", StringComparison.Ordinal) ? residual : config.InitializerRange);
-            }
-        }
-    }
-
-    // A model of which every rank is to have a part only gets its starting values part by part.
-    private static TModule Built<TModule>(TModule part, string name, Gpt2Config config)
-        where TModule : Module
-    {
-        if (DeepSpeed.Zero.IsPartitioning)
-        {
-            Initialize(part, name + ".", config);
-        }
-
-        return DeepSpeed.Zero.Partition(part);
-    }
-
     // Field names are parameter names, so they are Hugging Face's.
     private sealed class Transformer : Module<Tensor, Tensor>
     {
@@ -93,12 +53,21 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
         public Transformer(Gpt2Config config)
             : base(nameof(Transformer))
         {
-            wte = Built(nn.Embedding(config.VocabSize, config.Embedding), nameof(wte), config);
-            wpe = Built(nn.Embedding(config.Positions, config.Embedding), nameof(wpe), config);
-            h = new ModuleList<Block>([.. Enumerable.Range(0, config.Layers).Select(_ => Built(new Block(config), nameof(h), config))]);
-            ln_f = Built(nn.LayerNorm(config.Embedding, config.LayerNormEpsilon), nameof(ln_f), config);
+            // Each part is shared out as soon as it is there, where parameters are partitioned.
+            wte = DeepSpeed.Zero.Partition(EmbeddingOf(config.VocabSize, config));
+            wpe = DeepSpeed.Zero.Partition(EmbeddingOf(config.Positions, config));
+            h = new ModuleList<Block>([.. Enumerable.Range(0, config.Layers).Select(_ => DeepSpeed.Zero.Partition(new Block(config)))]);
+            ln_f = DeepSpeed.Zero.Partition(nn.LayerNorm(config.Embedding, config.LayerNormEpsilon));
             _dropout = config.EmbeddingDropout;
             RegisterComponents();
+        }
+
+        private static Embedding EmbeddingOf(int count, Gpt2Config config)
+        {
+            using IDisposable noGrad = no_grad();
+            Embedding embedding = nn.Embedding(count, config.Embedding);
+            init.normal_(embedding.weight!, 0, config.InitializerRange);
+            return embedding;
         }
 
         public override Tensor forward(Tensor tokens)
@@ -153,8 +122,8 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
             : base(nameof(Attention))
         {
             _config = config;
-            c_attn = new Projection(config.Embedding, 3 * config.Embedding);
-            c_proj = new Projection(config.Embedding, config.Embedding);
+            c_attn = new Projection(config.Embedding, 3 * config.Embedding, config.InitializerRange);
+            c_proj = new Projection(config.Embedding, config.Embedding, config.ResidualRange);
             RegisterComponents();
         }
 
@@ -187,8 +156,8 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
             : base(nameof(Mlp))
         {
             _config = config;
-            c_fc = new Projection(config.Embedding, config.InnerSize);
-            c_proj = new Projection(config.InnerSize, config.Embedding);
+            c_fc = new Projection(config.Embedding, config.InnerSize, config.InitializerRange);
+            c_proj = new Projection(config.InnerSize, config.Embedding, config.ResidualRange);
             RegisterComponents();
         }
 
@@ -212,11 +181,13 @@ internal sealed class Gpt2Model : Module<Tensor, Tensor, Tensor>, ICountFlops
         private readonly Parameter weight;
         private readonly Parameter bias;
 
-        public Projection(long inputs, long outputs)
+        public Projection(long inputs, long outputs, double range)
             : base(nameof(Projection))
         {
+            using IDisposable noGrad = no_grad();
             weight = new Parameter(empty(inputs, outputs));
-            bias = new Parameter(empty(outputs));
+            bias = new Parameter(zeros(outputs));
+            init.normal_(weight, 0, range);
             RegisterComponents();
         }
 

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using DeepSpeedSharp.Engine;
 using DeepSpeedSharp.Engine.Checkpoint;
-using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Worker.Gpt2;
 
@@ -13,7 +13,8 @@ internal static class HuggingFaceFolder
     public const string WeightsFile = "model.safetensors";
     public const string IndexFile = "model.safetensors.index.json";
 
-    /// <summary>Fills a model with the folder's weights, in whatever element type they are stored.</summary>
+    /// <summary>Fills a model with the folder's weights, in whatever element type they are stored. Of partitioned parameters this rank
+    /// reads its parts only.</summary>
     /// <exception cref="CheckpointException">Weights are missing, unknown, or of another shape; all are listed.</exception>
     public static void LoadWeights(Gpt2Model model, string folder)
     {
@@ -21,7 +22,6 @@ internal static class HuggingFaceFolder
         string subject = paths.Length == 1 ? paths[0] : Path.Combine(folder, IndexFile);
         Dictionary<string, TorchSharp.Modules.Parameter> missing = model.named_parameters().ToDictionary(p => p.name, p => p.parameter);
         var problems = new List<string>();
-        using IDisposable noGrad = no_grad();
         foreach (string path in paths) // one at a time: the files of a large model are many
         {
             using var reader = new SafetensorsReader(path);
@@ -37,8 +37,7 @@ internal static class HuggingFaceFolder
                 }
                 else
                 {
-                    using Tensor value = reader.Read(stored);
-                    parameter.copy_(value);
+                    DeepSpeed.Zero.Load(parameter, reader, stored);
                 }
             }
         }
