@@ -34,6 +34,16 @@ if (args is ["zero-memory"])
     return;
 }
 
+if (args is ["disk", .. string[] place])
+{
+    // Folder on the disk, MiB and rounds.
+    string folder = place.Length > 0 ? place[0] : Path.GetTempPath();
+    long megabytes = place.Length > 1 && long.TryParse(place[1], out long m) ? m : 1024;
+    int rounds = place.Length > 2 && int.TryParse(place[2], out int r) ? r : 5;
+    Console.WriteLine(new DiskReport(folder, megabytes, rounds).Write(Path.Combine("benchmarks", "results")));
+    return;
+}
+
 // In this process: libtorch is loaded once.
 IConfig config = DefaultConfig.Instance
     .AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance))

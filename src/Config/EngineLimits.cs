@@ -90,8 +90,6 @@ public static class EngineLimits
     private static void AddZero(DeepSpeedConfig config, ConfigErrors errors)
     {
         ZeroConfig zero = config.Zero;
-        NotYet(errors, zero.OffloadParam is { Device: not OffloadDevice.None }, "zero_optimization.offload_param", "remove it",
-            "offload of parameters");
         AddOffload(config, errors);
         if (zero.LegacyStage1)
         {

@@ -20,6 +20,7 @@ public sealed partial class DeepSpeedEngine
     /// untouched.</exception>
     public string SaveCheckpoint(string directory, string? tag = null, JsonObject? clientState = null, SaveCheckpointOptions? options = null)
     {
+        ThrowIfMoved(nameof(SaveCheckpoint));
         Settle();
         options ??= new SaveCheckpointOptions();
         IReadOnlyList<(string State, Tensor Value)> random = RandomState.Get(Device);
@@ -76,6 +77,7 @@ public sealed partial class DeepSpeedEngine
     /// <c>checkpoint.load_universal</c> asks for one.</exception>
     public (string? Path, JsonObject? ClientState) LoadCheckpoint(string directory, string? tag = null, LoadCheckpointOptions? options = null)
     {
+        ThrowIfMoved(nameof(LoadCheckpoint));
         Settle();
         _saver.Finish();
         options ??= new LoadCheckpointOptions();
@@ -206,6 +208,7 @@ public sealed partial class DeepSpeedEngine
     /// <exception cref="InvalidOperationException">In ZeRO stage 3, <c>stage3_gather_16bit_weights_on_model_save</c> is false.</exception>
     public string Save16BitModel(string directory, string fileName = "model.safetensors")
     {
+        ThrowIfMoved(nameof(Save16BitModel));
         Settle();
         if (_config.Zero is { Stage: 3, Stage3.Gather16BitWeightsOnModelSave: false })
         {
@@ -228,13 +231,17 @@ public sealed partial class DeepSpeedEngine
     /// <summary>The model's parameters and buffers by name, as the model computes with them.</summary>
     /// <returns>Views of the engine's buffers; the caller disposes them.</returns>
     /// <exception cref="InvalidOperationException">In ZeRO stage 3, where no rank has them.</exception>
-    public IReadOnlyDictionary<string, Tensor> ModuleStateDict() => _config.Zero.Stage == 3
-        ? throw new InvalidOperationException("in ZeRO stage 3 no rank has the parameters: read them inside DeepSpeed.Zero.GatheredParameters, "
-            + "or write them with Save16BitModel or SaveCheckpoint")
-        : _parameters.Slots
-        .Select(slot => (slot.Name, Tensor: FlatParameters.View(_parameters.Weights, slot)))
-        .Concat(_parameters.Constants.Select(c => (c.Name, Tensor: c.Tensor.alias())))
-        .ToDictionary(pair => pair.Name, pair => pair.Tensor);
+    public IReadOnlyDictionary<string, Tensor> ModuleStateDict()
+    {
+        ThrowIfMoved(nameof(ModuleStateDict));
+        return _config.Zero.Stage == 3
+            ? throw new InvalidOperationException("in ZeRO stage 3 no rank has the parameters: read them inside DeepSpeed.Zero.GatheredParameters, "
+                + "or write them with Save16BitModel or SaveCheckpoint")
+            : _parameters.Slots
+            .Select(slot => (slot.Name, Tensor: FlatParameters.View(_parameters.Weights, slot)))
+            .Concat(_parameters.Constants.Select(c => (c.Name, Tensor: c.Tensor.alias())))
+            .ToDictionary(pair => pair.Name, pair => pair.Tensor);
+    }
 
     /// <summary>Replaces the model's values. Every rank must call this, with the same values.</summary>
     /// <param name="state">Tensors by name, in any floating type.</param>
@@ -242,6 +249,7 @@ public sealed partial class DeepSpeedEngine
     /// <exception cref="ArgumentException">A name is missing or unexpected, or a shape differs; all are listed.</exception>
     public void LoadModuleStateDict(IReadOnlyDictionary<string, Tensor> state, bool strict = true)
     {
+        ThrowIfMoved(nameof(LoadModuleStateDict));
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         (string Name, IReadOnlyList<long> Shape, Action<Tensor> Set)[] targets =

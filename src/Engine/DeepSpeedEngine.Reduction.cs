@@ -49,6 +49,7 @@ public sealed partial class DeepSpeedEngine
     /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
     public void AllReduceGradients()
     {
+        ThrowIfMoved(nameof(AllReduceGradients));
         ThrowIfNotSyncing(nameof(AllReduceGradients));
         FinishReduction(); // a backward of the caller's own has nobody to end it
         if (!_isReduced && !_zero.ReducesEveryBackward)
@@ -67,6 +68,7 @@ public sealed partial class DeepSpeedEngine
     /// <exception cref="PeerLostException">Another rank ended or hangs.</exception>
     public void ZeroGrad()
     {
+        ThrowIfMoved(nameof(ZeroGrad));
         FinishReduction(); // of a backward that failed half-way: the other ranks wait for its sums
         _zero.ClearGradients();
         _report.Clear();

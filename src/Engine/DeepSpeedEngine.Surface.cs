@@ -48,6 +48,14 @@ public sealed partial class DeepSpeedEngine
         }
     }
 
+    /// <summary>The most memory that this process has taken on the host and on its GPU, for people:
+    /// "peak memory: host 45.60 GiB, gpu 12.30 GiB".</summary>
+    public string PeakMemory => Observability.MemoryReport.Peak(Device);
+
+    /// <summary>Bytes of host memory that offloaded state of this rank takes; 0 without offload. <see cref="ModelStateBytes"/> are those
+    /// on the device.</summary>
+    public long OffloadedBytes => _parameters.Offload?.HostBytes ?? 0;
+
     /// <summary>Samples per optimizer step over all ranks.</summary>
     public int TrainBatchSize => Batch.TrainBatchSize;
 
@@ -217,6 +225,8 @@ public sealed partial class DeepSpeedEngine
         }
 
         _saver.Dispose();
+        _moved?.Dispose();
+        _reloaded?.Dispose();
         _observer?.Dispose();
         _zero.Dispose();
         Optimizer.Dispose();

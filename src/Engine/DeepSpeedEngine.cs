@@ -54,7 +54,8 @@ public sealed partial class DeepSpeedEngine : IDisposable
         _precision = PrecisionPlan.From(config);
         _warn = group.Rank == 0 ? output.Warn : _ => { };
         _parameters = new FlatParameters(module, device, _precision, client.Groups(config), Sharding.From(config.Zero, group),
-            Offloading.Of(config, _precision, device, group.Rank, group.Rank == 0 ? output.Say : _ => { }));
+            Offloading.Of(config, _precision, device, group.Rank, group.Rank == 0 ? output.Say : _ => { }),
+            Offloading.WeightsOf(config, _precision, device, group.Rank, group.Rank == 0 ? output.Say : _ => { }));
         ReplicaCheck.Run(_parameters, group);
         _parameters.ShareFromRankZero(group);
         foreach ((string name, Tensor constant) in _parameters.Constants)
@@ -121,6 +122,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     public Tensor Forward(Func<Tensor> forward)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
+        ThrowIfMoved(nameof(Forward));
         using DisposeScope scope = NewDisposeScope();
         bool isObserved = _observer is not null && Module.training;
         if (isObserved)
@@ -203,6 +205,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     public Tensor Scale(Tensor loss, bool scaleWrtGas = true)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
+        ThrowIfMoved(nameof(Backward));
         if (loss.numel() != 1)
         {
             throw new ArgumentException($"the loss has {loss.numel()} elements; reduce it to one, for example with mean()", nameof(loss));
@@ -230,6 +233,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     public StepResult? Step()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
+        ThrowIfMoved(nameof(Step));
         ThrowIfNotSyncing(nameof(Step));
         _observer?.BeforeStep();
         bool isBoundary = IsGradientAccumulationBoundary;
@@ -263,7 +267,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         }
         else if (_parameters.Offload is { } offload)
         {
-            offload.Update(_scale.Divisor, _parameters.OwnWeights, _parameters.OwnGradients);
+            offload.Update(_scale.Divisor, _parameters.OwnWeights, _parameters.WeightShards, _parameters.OwnGradients);
             _zero.GatherWeights();
         }
         else

@@ -44,7 +44,16 @@ internal sealed partial class FlatParameters
         {
             using DisposeScope scope = NewDisposeScope();
             var part = new ElementRange(start, Math.Min(CopiedAtATime, Own.Length - start));
-            Tensor rounded = OwnWeights.narrow(0, start, part.Length).copy_(MasterState.Read(part));
+            Tensor rounded = MasterState.Read(part).to(OwnWeights.dtype);
+            if (WeightShards is { } shards)
+            {
+                shards.Write(part, rounded);
+            }
+            else
+            {
+                OwnWeights.narrow(0, start, part.Length).copy_(rounded);
+            }
+
             if (!keepsMasters)
             {
                 MasterState.Write(start, rounded);

@@ -59,7 +59,7 @@ internal sealed partial class FlatParameters
 
         using DisposeScope scope = NewDisposeScope();
         Tensor part = empty(cut.PartElements, early.Memory.dtype, early.Memory.device);
-        early.Shards.Read(early.Part, part);
+        early.Shards.Read(early.Part, part).Wait();
         var own = new ElementRange(slot.Offset, cut.PartElements);
         WeightShards!.Write(own, part);
         if (HasMasters)

@@ -53,9 +53,11 @@ internal sealed partial class FlatParameters : IDisposable
     /// <param name="sharding">What is sharded; null is nothing.</param>
     /// <param name="offload">Makes the place of masters and gradients outside the device for a shard of so many elements;
     /// null keeps them on it.</param>
+    /// <param name="weights">In stage 3, makes the place of a shard of so many weights outside the device; null keeps them on it.
+    /// Only with <paramref name="offload"/>.</param>
     public FlatParameters(nn.Module model, Device device, PrecisionPlan precision,
         Func<IReadOnlyList<(string Name, long[] Shape)>, IReadOnlyList<GroupSpec>> groups, Sharding? sharding = null,
-        Func<long, OptimizerOffload>? offload = null)
+        Func<long, OptimizerOffload>? offload = null, Func<long, IWeightShards>? weights = null)
     {
         _sharding = sharding ?? Sharding.None;
         using DisposeScope scope = NewDisposeScope();
@@ -100,8 +102,8 @@ internal sealed partial class FlatParameters : IDisposable
         (Device, HasMasters) = (device, precision.HasMasters || Offload is not null);
         if (IsPartitioned)
         {
-            OwnWeights = zeros(Own.Length, precision.Model, device).DetachFromDisposeScope();
-            WeightShards = new WeightShards(OwnWeights);
+            WeightShards = weights?.Invoke(Own.Length) ?? new WeightShards(zeros(Own.Length, precision.Model, device).DetachFromDisposeScope());
+            OwnWeights = (WeightShards.Values?.alias() ?? empty(0, precision.Model)).DetachFromDisposeScope();
         }
         else
         {
@@ -161,11 +163,11 @@ internal sealed partial class FlatParameters : IDisposable
     public Tensor Weights => _weights
         ?? throw new InvalidOperationException("there are no flat weights in ZeRO stage 3; gather the parameters that are needed");
 
-    /// <summary>[own]: the part of the weights that this rank updates.</summary>
+    /// <summary>[own]: the part of the weights that this rank updates; [0] where a disk has them.</summary>
     public Tensor OwnWeights { get; }
 
     /// <summary>In stage 3, where <see cref="OwnWeights"/> lie; null in the others.</summary>
-    public WeightShards? WeightShards { get; }
+    public IWeightShards? WeightShards { get; }
 
     /// <summary>In stage 3, the parameters, slot by slot; empty in the others.</summary>
     public IReadOnlyList<PartitionedParameter> Partitioned { get; } = [];
@@ -200,7 +202,7 @@ internal sealed partial class FlatParameters : IDisposable
     public int FrozenCount { get; }
 
     /// <summary>Bytes of weights, masters and gradients that this rank holds for all of training.</summary>
-    public long Bytes => (_weights ?? OwnWeights).numel() * OwnWeights.element_size() + Partitioned.Sum(p => p.GatheredBytes)
+    public long Bytes => (_weights is { } all ? all.numel() * all.element_size() : WeightShards!.DeviceBytes) + Partitioned.Sum(p => p.GatheredBytes)
         + Gradients.numel() * Gradients.element_size() + (HasMasters ? MasterState.DeviceBytes : 0);
 
     /// <summary>Gives every rank the values of rank 0, unrounded where there are masters. Every rank must call this once.</summary>
@@ -396,6 +398,60 @@ internal sealed partial class FlatParameters : IDisposable
         return range.view([.. slot.Shape]);
     }
 
+    /// <summary>Gives up the use of buffers that are going to leave the device for a while; the model's parameters then read as NaN.</summary>
+    /// <param name="masters">Whether the masters go.</param>
+    /// <param name="weights">Whether the weights go.</param>
+    /// <param name="gradients">Whether the gradients go.</param>
+    /// <returns>The buffers to move, each the owner of its memory.</returns>
+    public IEnumerable<Tensor> Leave(bool masters, bool weights, bool gradients)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        for (int i = 0; i < Slots.Count && !IsPartitioned; i++)
+        {
+            if (weights)
+            {
+                Tensor nothing = full([], double.NaN, OwnWeights.dtype, Device).expand([.. Slots[i].Shape]);
+                TensorMemory.SetData(_leaves[i], nothing);
+            }
+
+            if (gradients && _gradientAddresses.Length > 0)
+            {
+                _leaves[i].grad = null;
+            }
+        }
+
+        List<Tensor> leaving = gradients ? [Gradients] : [];
+        if (masters && HasMasters && _masters is not null)
+        {
+            leaving.Add(_masters);
+        }
+
+        if (weights && (_weights ?? (WeightShards as WeightShards)?.Values) is { } held)
+        {
+            leaving.Add(held);
+        }
+
+        return leaving;
+    }
+
+    /// <summary>Uses the buffers again that <see cref="Leave"/> gave up: they have memory again.</summary>
+    public void Return()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        for (int i = 0; i < Slots.Count && !IsPartitioned; i++)
+        {
+            TensorMemory.SetData(_leaves[i], View(Weights, Slots[i]));
+            if (_gradientAddresses.Length > 0)
+            {
+                Tensor gradient = View(Gradients, Slots[i]);
+                _leaves[i].grad = gradient;
+                _gradientAddresses[i] = TensorMemory.Address(gradient);
+            }
+        }
+    }
+
     public void Dispose()
     {
         foreach (PartitionedParameter parameter in Partitioned)
@@ -408,6 +464,7 @@ internal sealed partial class FlatParameters : IDisposable
             tensor?.Dispose();
         }
 
+        WeightShards?.Dispose();
         MasterState.Dispose();
         Offload?.Dispose();
     }

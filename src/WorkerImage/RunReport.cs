@@ -120,6 +120,7 @@ internal sealed class RunReport : IDisposable
 
     public void End(string how, long savedStep)
     {
+        _console?.Say(_engine.PeakMemory);
         _console?.Say(_options.CheckpointDirectory is null ? how : $"{how}; checkpoint of step {savedStep} in {_options.CheckpointDirectory}");
         if (_metricsPath is not null)
         {

@@ -18,6 +18,7 @@ internal static class TrainCommand
         var shuffle = new Option<bool>("--shuffle") { Description = "Read samples in another random order in each pass" };
         var recompute = new Option<bool>("--gradient-checkpointing", "--gradient_checkpointing") { Description = "Keep only each block's input, and compute the rest again in backward: less memory, a third more work" };
         var seed = new Option<long>("--seed") { DefaultValueFactory = _ => 42, HelpName = "N", Description = "Seed of fresh weights, dropout and --shuffle" };
+        var fastInit = new Option<bool>("--fast-init", "--fast_init") { Description = "Make fresh weights on the GPU and in the type of training: large models start sooner, from rounded weights" };
         Option<int?> vocab = Positive("--vocab-size", "--vocab_size", null, "Vocabulary of fresh weights (default: 256 for text, else the model's)");
         Option<int?> layers = Positive("--n-layer", "--n_layer", null, "Layers of fresh weights");
         Option<int?> heads = Positive("--n-head", "--n_head", null, "Attention heads of fresh weights");
@@ -39,7 +40,7 @@ internal static class TrainCommand
 
         var command = new Command("train", "Trains a causal language model (GPT-2) over all ranks of the environment.")
         {
-            model, data, format, config, length, steps, shuffle, recompute, seed, vocab, layers, heads, embedding, dropout, checkpoints,
+            model, data, format, config, length, steps, shuffle, recompute, seed, fastInit, vocab, layers, heads, embedding, dropout, checkpoints,
             saveSteps, limit, asyncSave, metrics, port, peak,
         };
         var trainer = new TrainerOptions();
@@ -63,6 +64,7 @@ internal static class TrainCommand
             Shuffle = r.GetValue(shuffle),
             GradientCheckpointing = r.GetValue(recompute),
             Seed = r.GetValue(seed),
+            FastInit = r.GetValue(fastInit),
             VocabSize = r.GetValue(vocab),
             Layers = r.GetValue(layers),
             Heads = r.GetValue(heads),

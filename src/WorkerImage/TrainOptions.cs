@@ -15,6 +15,7 @@ internal sealed record TrainOptions
     public bool Shuffle { get; init; }
     public bool GradientCheckpointing { get; init; }
     public long Seed { get; init; }
+    public bool FastInit { get; init; }
     public int? VocabSize { get; init; }
     public int? Layers { get; init; }
     public int? Heads { get; init; }

@@ -52,8 +52,9 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         data.CheckAgainst = shape.VocabSize;
 
         using ProcessGroup group = DeepSpeed.InitDistributed(environment);
-        manual_seed(options.Seed);
+        Seed(options.Seed, device);
         Gpt2Model model;
+        using (options.FastInit && source.Folder is null ? new FreshWeights(config, device) : null)
         using (config.Zero.Stage == 3 ? DeepSpeed.Zero.Init(group, fromRankZero: false) : null) // all ranks have the same seed
         {
             model = new Gpt2Model(shape)

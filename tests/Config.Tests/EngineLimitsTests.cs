@@ -8,7 +8,10 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "zero_optimization": true, "sparse_gradients": true }""", "sparse_gradients: gradients are not reduced by rows under ZeRO; remove it, or use zero_optimization.stage 0")]
     [InlineData("""{ "zero_optimization": { "stage": 2, "zero_quantized_gradients": true } }""", "zero_optimization.zero_quantized_gradients: this setting is not supported yet; remove it")]
     [InlineData("""{ "zero_optimization": { "stage": 1, "enable_sanity_checks": true } }""", "zero_optimization.enable_sanity_checks: this setting is not supported yet; remove it, or use stage 3")]
-    [InlineData("""{ "zero_optimization": { "cpu_offload": true } }""", "zero_optimization.offload_optimizer: offload of the optimizer is not supported yet; remove it")]
+    [InlineData("""{ "zero_optimization": { "cpu_offload": true } }""", "zero_optimization.offload_optimizer: the optimizer's state can be offloaded in stages 1 to 3, and this is stage 0; use \"stage\": 1 or more, also with one rank, or remove it")]
+    [InlineData("""{ "zero_optimization": { "stage": 3, "offload_optimizer": { "device": "cpu", "super_offload": true } } }""", "zero_optimization.offload_optimizer.super_offload: SuperOffload, for a GPU and a CPU that share one memory, is not supported; remove it; \"device\": \"cpu\" overlaps the copies with the update")]
+    [InlineData("""{ "zero_optimization": { "stage": 2, "offload_optimizer": { "device": "cpu" } }, "optimizer": { "type": "SGD" } }""", "optimizer.type: SGD has no fast update on the CPU, where the optimizer is offloaded to; use Adam, AdamW, Lion or Adagrad without torch_adam, or set \"zero_force_ds_cpu_optimizer\": false")]
+    [InlineData("""{ "zero_optimization": { "stage": 2, "offload_optimizer": { "device": "nvme", "nvme_path": "/disk", "buffer_count": 2 } }, "optimizer": { "type": "Lion" } }""", "zero_optimization.offload_optimizer.buffer_count: Lion needs 3 buffers at a time, and there are to be 2; use 3 or more")]
     [InlineData("""{ "zero_optimization": { "legacy_stage1": true } }""", "zero_optimization.legacy_stage1: the first version of stage 1 does not exist any more; remove it")]
     [InlineData("""{ "amp": { "enabled": true } }""", "amp.enabled: mixed precision by Apex is not supported; use \"bf16\" or \"fp16\"")]
     [InlineData("""{ "optimizer": { "type": "Adam", "params": { "max_grad_norm": 1 } } }""", "optimizer.params.max_grad_norm: clipping is not an optimizer parameter; write \"gradient_clipping\" at the top level instead")]
@@ -31,6 +34,9 @@ public sealed class EngineLimitsTests
     [InlineData("{}")]
     [InlineData("""{ "zero_optimization": { "stage": 0, "overlap_comm": true, "offload_param": { "device": "none" } } }""")]
     [InlineData("""{ "zero_optimization": true }""")]
+    [InlineData("""{ "zero_optimization": { "stage": 2, "offload_optimizer": { "device": "cpu" } }, "optimizer": { "type": "Adam" } }""")]
+    [InlineData("""{ "zero_optimization": { "stage": 2, "offload_optimizer": { "device": "cpu" } }, "optimizer": { "type": "SGD" }, "zero_force_ds_cpu_optimizer": false }""")]
+    [InlineData("""{ "zero_optimization": { "stage": 3, "offload_optimizer": { "device": "nvme", "nvme_path": "/disk", "ratio": 0.3 }, "offload_param": { "device": "cpu" } }, "optimizer": { "type": "AdamW" } }""")]
     [InlineData("""{ "zero_optimization": { "stage": 2, "overlap_comm": true, "contiguous_gradients": false, "reduce_scatter": false, "round_robin_gradients": true, "ignore_unused_parameters": false, "load_from_fp32_weights": false } }""")]
     [InlineData("""{ "zero_optimization": { "stage": 3, "enable_sanity_checks": true, "stage3_prefetch_bucket_size": 1, "stage3_max_live_parameters": 1, "stage3_max_reuse_distance": 1, "stage3_param_persistence_threshold": 1, "stage3_model_persistence_threshold": 1, "stage3_module_granularity_threshold": 1, "stage3_gather_16bit_weights_on_model_save": true, "stage3_use_all_reduce_for_fetch_params": true, "stage3_allgather_sequential": true, "leaf_module": { "classes": ["Block"] } } }""")]
     [InlineData("""{ "optimizer": { "type": "AdamW" }, "scheduler": { "type": "WarmupLR" }, "communication_data_type": "fp32" }""")]
@@ -44,11 +50,11 @@ public sealed class EngineLimitsTests
     public void ToJson_UnsupportedButValid_SaysBoth()
     {
         ConfigReport report = ConfigReport.For(
-            """{ "train_batch_size": 8, "disable_allgather": true, "zero_optimization": { "stage": 3, "reduce_bucket_size": "auto" } }""", 2);
+            """{ "train_batch_size": 8, "zero_optimization": { "stage": 3, "zero_quantized_weights": true, "reduce_bucket_size": "auto" } }""", 2);
 
         using var json = System.Text.Json.JsonDocument.Parse(report.ToJson());
         Assert.True(json.RootElement.GetProperty("ok").GetBoolean());
-        Assert.Equal("disable_allgather", json.RootElement.GetProperty("unsupported")[0].GetProperty("path").GetString());
+        Assert.Equal("zero_optimization.zero_quantized_weights", json.RootElement.GetProperty("unsupported")[0].GetProperty("path").GetString());
         Assert.Equal("zero_optimization.reduce_bucket_size", json.RootElement.GetProperty("unresolved_auto")[0].GetString());
     }
 }

@@ -81,7 +81,7 @@ public sealed class CommandLineTests
             {
               "train_micro_batch_size_per_gpu": 4, "gradient_clipping": 0, "vocabulary_size": 50257,
               "optimizer": { "type": "Adam", "params": { "lr": "auto", "adam_w_mode": false, "weight_decay": 0.1 } },
-              "zero_optimization": { "stage": 3, "offload_optimizer": { "device": "cpu" } }
+              "zero_optimization": { "stage": 3, "offload_optimizer": { "device": "cpu", "super_offload": true } }
             }
             """);
 
@@ -101,9 +101,9 @@ public sealed class CommandLineTests
             "auto" is for the trainer's arguments to fill; until then these show their defaults:
               optimizer.params.lr
             the engine of this release cannot train with it, because of:
-              zero_optimization.offload_optimizer
-                offload of the optimizer is not supported yet
-                -> remove it
+              zero_optimization.offload_optimizer.super_offload
+                SuperOffload, for a GPU and a CPU that share one memory, is not supported
+                -> remove it; "device": "cpu" overlaps the copies with the update
 
             """, text);
     }

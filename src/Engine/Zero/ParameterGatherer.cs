@@ -33,7 +33,13 @@ internal sealed class ParameterGatherer(ProcessGroup group, bool isSequential = 
         {
             return new Pending(parameters, null, [.. parameters.Select(p =>
             {
-                p.Shards.Read(p.Part, Own(p.Memory, p.Cut.PartElements));
+                Work read = p.Shards.Read(p.Part, Own(p.Memory, p.Cut.PartElements));
+                if (group.WorldSize == 1)
+                {
+                    return read;
+                }
+
+                read.Wait();
                 return Send(p.Memory, p.Cut.PartElements, $"{name}: {p.Name}");
             })]);
         }
@@ -43,12 +49,14 @@ internal sealed class ParameterGatherer(ProcessGroup group, bool isSequential = 
         Tensor joined = empty(all * group.WorldSize, parameters[0].Memory.dtype, parameters[0].Memory.device).DetachFromDisposeScope();
         Tensor own = Own(joined, all);
         long offset = 0;
+        var reads = new List<Work>();
         foreach (PartitionedParameter parameter in parameters)
         {
-            parameter.Shards.Read(parameter.Part, own.narrow(0, offset, parameter.Cut.PartElements));
+            reads.Add(parameter.Shards.Read(parameter.Part, own.narrow(0, offset, parameter.Cut.PartElements)));
             offset += parameter.Cut.PartElements;
         }
 
+        reads.ForEach(read => read.Wait());
         return new Pending(parameters, joined, [Send(joined, all, name)]);
     }
 

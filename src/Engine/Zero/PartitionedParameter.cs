@@ -52,7 +52,7 @@ internal sealed class PartitionedParameter : IDisposable
     public ParameterPartition Cut { get; }
 
     /// <summary>Where this rank's part is.</summary>
-    public required WeightShards Shards { get; init; }
+    public required IWeightShards Shards { get; init; }
 
     /// <summary>The elements of <see cref="Shards"/> that are this rank's part, padding included.</summary>
     public required ElementRange Part { get; init; }

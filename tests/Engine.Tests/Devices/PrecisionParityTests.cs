@@ -126,7 +126,7 @@ public sealed class PrecisionParityTests
         Ranks.Run(ranks, group => Train(group, device, precision, 0, readLater))[0];
 
     // Ranks are threads here, and libtorch's random numbers are the process's: one model at a time, or they mix.
-    private static Gpt2Model Fresh()
+    internal static Gpt2Model Fresh()
     {
         lock (Shape)
         {
@@ -163,7 +163,7 @@ public sealed class PrecisionParityTests
     }
 
     /// <summary>Tokens with something to learn: each is the one before plus a step of its row.</summary>
-    private static class ModelData
+    internal static class ModelData
     {
         public static (Tensor X, Tensor Y) Batch(int number, int rows, Device device)
         {

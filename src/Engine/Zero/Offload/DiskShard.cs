@@ -12,12 +12,13 @@ namespace DeepSpeedSharp.Engine.Zero;
 /// <param name="name">Name of the buffer.</param>
 /// <param name="elements">Its length.</param>
 /// <param name="queue">Makes the transfers.</param>
-internal sealed class DiskShard(string folder, string name, long elements, IDiskQueue queue) : IShardBuffer
+/// <param name="type">Type of the elements.</param>
+internal sealed class DiskShard(string folder, string name, long elements, IDiskQueue queue, ScalarType type = ScalarType.Float32) : IShardBuffer
 {
     private const long BounceBytes = 8 << 20;
-    private const int SectorElements = DiskOptions.Sector / sizeof(float);
 
-    private readonly DirectFile _file = new(Path.Combine(folder, name + ".swap"), Rounded(elements) * sizeof(float));
+    private readonly int _size = (int)type.ElementSize();
+    private readonly DirectFile _file = new(Path.Combine(folder, name + ".swap"), Sectors(elements * type.ElementSize()));
     private HostMemory? _bounce;
 
     public long Elements => elements;
@@ -32,12 +33,22 @@ internal sealed class DiskShard(string folder, string name, long elements, IDisk
     /// <param name="piece">Elements, from a whole sector on.</param>
     /// <param name="address">Memory for the piece, up to the end of its last sector.</param>
     public DiskTransfer Start(bool isWrite, ElementRange piece, nint address) =>
-        queue.Start(_file, isWrite, piece.Start * sizeof(float), address, Rounded(piece.Length) * sizeof(float));
+        queue.Start(_file, isWrite, piece.Start * _size, address, Sectors(piece.Length * _size));
+
+    /// <summary>Starts reading the sectors in which a piece lies.</summary>
+    /// <param name="piece">Any elements.</param>
+    /// <param name="address">Memory for the piece and the rest of its first and last sector; the piece begins there as far
+    /// from a sector's start as in the file.</param>
+    public DiskTransfer StartCovering(ElementRange piece, nint address)
+    {
+        long first = piece.Start * _size / DiskOptions.Sector * DiskOptions.Sector;
+        return queue.Start(_file, isWrite: false, first, address, Sectors(piece.End * _size) - first);
+    }
 
     public Tensor Read(ElementRange range)
     {
         using IDisposable noGrad = no_grad();
-        Tensor result = empty(range.Length, ScalarType.Float32);
+        Tensor result = empty(range.Length, type);
         foreach ((ElementRange part, ElementRange sectors) in Parts(range))
         {
             using Tensor bounced = Bounced(part, sectors);
@@ -70,7 +81,7 @@ internal sealed class DiskShard(string folder, string name, long elements, IDisk
     /// <summary>Writes zeros over everything; a new file reads as zeros without.</summary>
     public void WriteZeros()
     {
-        using Tensor none = zeros(Math.Min(elements, BounceBytes / sizeof(float)), ScalarType.Float32);
+        using Tensor none = zeros(Math.Min(elements, BounceBytes / _size), type);
         for (long start = 0; start < elements; start += none.numel())
         {
             using Tensor part = none.narrow(0, 0, Math.Min(none.numel(), elements - start));
@@ -84,15 +95,15 @@ internal sealed class DiskShard(string folder, string name, long elements, IDisk
         _bounce?.Dispose();
     }
 
-    private static long Rounded(long count) => (count + SectorElements - 1) / SectorElements * SectorElements;
+    private static long Sectors(long bytes) => (bytes + DiskOptions.Sector - 1) / DiskOptions.Sector * DiskOptions.Sector;
 
-    private static IEnumerable<(ElementRange Part, ElementRange Sectors)> Parts(ElementRange range)
+    private IEnumerable<(ElementRange Part, ElementRange Sectors)> Parts(ElementRange range)
     {
-        const long Most = BounceBytes / sizeof(float);
+        long most = BounceBytes / _size, sector = DiskOptions.Sector / _size;
         for (long start = range.Start; start < range.End;)
         {
-            long first = start / SectorElements * SectorElements, end = Math.Min(range.End, first + Most);
-            yield return (new ElementRange(start, end - start), new ElementRange(first, Rounded(end) - first));
+            long first = start / sector * sector, end = Math.Min(range.End, first + most);
+            yield return (new ElementRange(start, end - start), new ElementRange(first, (end + sector - 1) / sector * sector - first));
             start = end;
         }
     }
@@ -100,9 +111,9 @@ internal sealed class DiskShard(string folder, string name, long elements, IDisk
     private Tensor Bounced(ElementRange part, ElementRange sectors)
     {
         _bounce ??= new HostMemory(BounceBytes, isPinned: false);
-        return _bounce.View((part.Start - sectors.Start) * sizeof(float), part.Length, ScalarType.Float32);
+        return _bounce.View((part.Start - sectors.Start) * _size, part.Length, type);
     }
 
     private void Move(bool isWrite, ElementRange sectors) =>
-        queue.Start(_file, isWrite, sectors.Start * sizeof(float), _bounce!.Address, sectors.Length * sizeof(float)).Wait();
+        queue.Start(_file, isWrite, sectors.Start * _size, _bounce!.Address, sectors.Length * _size).Wait();
 }

@@ -87,26 +87,41 @@ internal sealed class OptimizerOffload : IDisposable
 
     /// <summary>Updates the shard. Only when the step is known to be taken.</summary>
     /// <param name="divisor">Scalar fp32 on the CPU: what gradients are divided by.</param>
-    /// <param name="weights">[own] in the model's type: receives the new weights.</param>
+    /// <param name="weights">[own] in the model's type, on the device or on the host: receives the new weights. Not used with
+    /// <paramref name="shards"/> on a disk.</param>
+    /// <param name="shards">In stage 3, where the weights are; null in the others.</param>
     /// <param name="onDevice">[device] gradients of the elements that the device updates.</param>
     /// <exception cref="IOException">A disk failed; training cannot go on from here, but from a checkpoint.</exception>
-    public void Update(Tensor divisor, Tensor weights, Tensor onDevice)
+    public void Update(Tensor divisor, Tensor weights, IWeightShards? shards, Tensor onDevice)
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         Gradients.Settle();
+        shards?.Settle();
+        bool isOnDisk = shards is { Values: null };
+        bool isOnHost = shards is HostWeightShards;
         var scale = new StepScale(divisor, null);
         _host!.BeginUpdate(scale);
-        UpdateRest(divisor, weights, onDevice);
+        UpdateRest(divisor, weights, isOnDisk ? shards : null, onDevice);
         _upload.Begin();
         for (int i = 0; i < _cut.Pieces.Count; i++)
         {
             using DisposeScope pieceScope = NewDisposeScope();
             ElementRange piece = _cut.Pieces[i];
             IReadOnlyList<Tensor> states = _states.Take(i);
-            Tensor? copy = _upload.Buffer(i, piece.Length);
+            Tensor? target = isOnDisk ? null : weights.narrow(0, piece.Start, piece.Length);
+            Tensor? copy = isOnHost && !_isFp32 ? target : _upload.Buffer(i, piece.Length);
             _host.UpdatePart(piece, states[0], Gradients.Values.narrow(0, piece.Start, piece.Length), [.. states.Skip(1)], scale, copy);
-            CudaEvent? sent = _upload.Send(i, copy ?? states[0], weights.narrow(0, piece.Start, piece.Length));
+            CudaEvent? sent = null;
+            if (isOnDisk)
+            {
+                shards!.Write(piece, copy ?? states[0]);
+            }
+            else if (!isOnHost || _isFp32)
+            {
+                sent = _upload.Send(i, copy ?? states[0], target!);
+            }
+
             _states.Give(i, copy is null ? sent : null);
         }
 
@@ -125,7 +140,7 @@ internal sealed class OptimizerOffload : IDisposable
     }
 
     // Started first: the device works while the host does.
-    private void UpdateRest(Tensor divisor, Tensor weights, Tensor onDevice)
+    private void UpdateRest(Tensor divisor, Tensor weights, IWeightShards? shards, Tensor onDevice)
     {
         if (_cut.Device == 0)
         {
@@ -134,12 +149,16 @@ internal sealed class OptimizerOffload : IDisposable
 
         var range = new ElementRange(_cut.Host, _cut.Device);
         var scale = new StepScale(divisor.to(_device), null);
-        Tensor own = weights.narrow(0, range.Start, range.Length);
+        Tensor? own = shards is null ? weights.narrow(0, range.Start, range.Length) : null;
         Tensor[] states = [.. _deviceStates.Select(state => state.Tensor)];
         _rest!.BeginUpdate(scale);
-        bool isHere = own.device_type == _device.type;
-        _rest.UpdatePart(range, _deviceMasters.Tensor, onDevice, states, scale, _isFp32 || !isHere ? null : own);
-        if (_isFp32 || !isHere)
+        Tensor? copy = _isFp32 || own?.device_type != _device.type ? null : own;
+        _rest.UpdatePart(range, _deviceMasters.Tensor, onDevice, states, scale, copy);
+        if (own is null)
+        {
+            shards!.Write(range, _deviceMasters.Tensor);
+        }
+        else if (copy is null)
         {
             own.copy_(_deviceMasters.Tensor);
         }
