@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Checkpoints;
+using DeepSpeedSharp.Worker.Tests;
 
 namespace DeepSpeedSharp.Launcher.Tests;
 
@@ -99,6 +100,26 @@ public sealed class CheckpointCommandTests : IDisposable
             index["weight_map"]!.AsObject().Select(pair => pair.Value!.GetValue<string>()));
         Assert.Equal(65, again);
         Assert.Contains("has weights already", refused, StringComparison.Ordinal);
+    }
+
+    // With a learning rate of 0 the exported weights are those of the start, so the first loss is the same to the bit.
+    [Fact]
+    public async Task Consolidate_CheckpointOfTheWorker_TrainsOnFromTheFolder()
+    {
+        _folder.Write("ds.json", """{ "train_micro_batch_size_per_gpu": 2, "optimizer": { "type": "AdamW", "params": { "lr": 0, "weight_decay": 0 } } }""");
+        string arguments = $"--data {LossCurve.Tokens} --sequence-length 16 --deepspeed {_folder.Of("ds.json")} --max-steps 1";
+        using RunningWorker first = RunningWorker.Start(0, 1, RunningWorker.FreePort(),
+            $"train --model {LossCurve.Folder} {arguments} --checkpoint-dir {_folder.Of("saved")}");
+        Assert.True(first.Wait() == 0, first.Output);
+
+        (int code, string text) = await LauncherProcess.RunAsync(_folder.Path, "checkpoint", "consolidate", "saved", "out", "--max-shard-size", "20KB");
+        Assert.True(code == 0, text);
+        using RunningWorker second = RunningWorker.Start(0, 1, RunningWorker.FreePort(),
+            $"train --model {_folder.Of("out")} {arguments} --metrics-file {_folder.Of("again.jsonl")}");
+
+        Assert.True(second.Wait() == 0, second.Output);
+        Assert.True(Directory.GetFiles(_folder.Of("out"), "model-*").Length > 1, text);
+        Assert.Equal(MetricsLine.Read(_folder.Of("saved", "metrics.jsonl"))[0].Loss, MetricsLine.Read(_folder.Of("again.jsonl"))[0].Loss);
     }
 
     // The model is many times what the program may have: it ends with 134 as soon as it keeps a tensor.
