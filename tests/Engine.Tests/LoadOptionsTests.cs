@@ -132,6 +132,29 @@ public sealed class LoadOptionsTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData("manifest.json")]
+    [InlineData("zero_pp_rank_0_mp_rank_00_model_states.safetensors")]
+    public void Load_FallingBack_NeverTakesANewerOne(string damaged)
+    {
+        long[] steps = Ranks.Run(1, group => With(group, (engine, model, loader) =>
+        {
+            engine.LoadCheckpoint(_folder);
+            for (int more = 0; more < 2; more++)
+            {
+                Train(engine, model, loader, 1);
+                engine.SaveCheckpoint(_folder);
+            }
+
+            File.WriteAllText(Path.Combine(_folder, "latest"), "global_step4"); // somebody went back
+            SavedCheckpoint.Flip(Path.Combine(_folder, "global_step4", damaged), 20);
+            engine.LoadCheckpoint(_folder, options: new LoadCheckpointOptions { FallBackToPrevious = true });
+            return engine.GlobalSteps;
+        }));
+
+        Assert.Equal([3L], steps);
+    }
+
     [Fact]
     public void Load_UniversalAndNoCheckpoint_IsAnError()
     {
