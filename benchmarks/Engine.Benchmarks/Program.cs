@@ -44,6 +44,15 @@ if (args is ["disk", .. string[] place])
     return;
 }
 
+if (args is ["checkpoint", .. string[] options])
+{
+    // Width and number of square layers, rounds, and a folder on the disk to measure.
+    int Number(int index, int otherwise) => options.Length > index && int.TryParse(options[index], out int n) ? n : otherwise;
+    string disk = options.Length > 3 ? options[3] : Path.GetTempPath();
+    Console.WriteLine(new CheckpointReport(Number(0, 2048), Number(1, 8), Number(2, 11)).Write(Path.Combine("benchmarks", "results"), disk));
+    return;
+}
+
 // In this process: libtorch is loaded once.
 IConfig config = DefaultConfig.Instance
     .AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance))

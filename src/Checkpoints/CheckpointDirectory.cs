@@ -39,6 +39,18 @@ internal static class CheckpointDirectory
             .Select(path => (Path: path, Steps: StepsOf(path))).OrderByDescending(found => found.Steps)
             .ThenByDescending(found => found.Path, StringComparer.Ordinal).Select(found => found.Path)];
 
+    /// <summary>Folders that have a manifest and are not newer than a checkpoint, without that one, the newest first.</summary>
+    /// <param name="directory">The folder of checkpoints.</param>
+    /// <param name="folder">The checkpoint; when its manifest is damaged, its tag tells its step.</param>
+    public static IReadOnlyList<string> Before(string directory, string folder)
+    {
+        string tag = Path.GetFileName(folder);
+        long limit = StepsOf(folder) is >= 0 and var steps ? steps
+            : tag.StartsWith(TrainingPrefix, StringComparison.Ordinal) && long.TryParse(tag[TrainingPrefix.Length..], out long number) ? number
+            : long.MaxValue;
+        return [.. Newest(directory).Where(path => path != folder && StepsOf(path) <= limit)];
+    }
+
     /// <summary>Puts a written checkpoint in its place, and then names it in <c>latest</c>.</summary>
     /// <param name="directory">The folder of checkpoints.</param>
     /// <param name="temporary">Where it was written; all its files are on disk.</param>

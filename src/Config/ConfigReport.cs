@@ -13,6 +13,8 @@ public sealed record ConfigReport(DeepSpeedConfig? Config, BatchPlan? Batch, IRe
     private static readonly JsonSerializerOptions Indented =
         new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
+    private static readonly JsonSerializerOptions SnakeCase = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+
     /// <summary>Whether the config follows DeepSpeed's rules and fits the number of ranks.</summary>
     public bool IsValid => Errors.Count == 0;
 
@@ -45,14 +47,15 @@ public sealed record ConfigReport(DeepSpeedConfig? Config, BatchPlan? Batch, IRe
     public JsonObject Resolved() => ResolvedConfig.ToJson(Config!, Batch!);
 
     /// <summary>The report for programs.</summary>
-    public string ToJson()
+    /// <param name="memory">What a rank needs; null leaves it out.</param>
+    public string ToJson(MemoryEstimate? memory = null)
     {
         if (!IsValid)
         {
             return new JsonObject { ["ok"] = false, ["errors"] = List(Errors) }.ToJsonString(Indented);
         }
 
-        return new JsonObject
+        var report = new JsonObject
         {
             ["ok"] = true,
             ["train_batch_size"] = Batch!.TrainBatchSize,
@@ -61,7 +64,13 @@ public sealed record ConfigReport(DeepSpeedConfig? Config, BatchPlan? Batch, IRe
             ["unsupported"] = List(Unsupported),
             ["unresolved_auto"] = new JsonArray([.. Config!.UnresolvedAuto.Select(path => (JsonNode)path)]),
             ["config"] = Resolved(),
-        }.ToJsonString(Indented);
+        };
+        if (memory is not null)
+        {
+            report["memory"] = JsonSerializer.SerializeToNode(memory, SnakeCase);
+        }
+
+        return report.ToJsonString(Indented);
     }
 
     private static ConfigReport Resolve(DeepSpeedConfig config, int worldSize, ConfigErrors errors, bool isLater = false)

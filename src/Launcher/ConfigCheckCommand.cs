@@ -19,13 +19,44 @@ internal static class ConfigCheckCommand
             Required = true,
             CustomParser = ReadWorldSize,
         };
+        var parameters = new Option<long?>("--parameters")
+        {
+            Description = "Parameters of the model, such as 124M or 7B: adds an estimate of the memory of a rank.",
+            HelpName = "N",
+            CustomParser = ReadParameters,
+        };
+        var length = new Option<int>("--sequence-length")
+        {
+            Description = "Tokens of a sample, for the memory of activations.",
+            HelpName = "N",
+            DefaultValueFactory = _ => 1024,
+        };
+        length.Validators.Add(r => { if (r.GetValueOrDefault<int>() < 1) { r.AddError("--sequence-length must be at least 1"); } });
+        var recompute = new Option<bool>("--gradient-checkpointing") { Description = "Layers are computed again in backward: less memory for activations." };
         var json = new Option<bool>("--json") { Description = "Print the report as JSON." };
         var command = new Command("check", "Check a config and show it with every default and derived value filled in.")
         {
-            file, worldSize, json,
+            file, worldSize, parameters, length, recompute, json,
         };
-        command.SetAction(parsed => Check(parsed.GetValue(file)!, parsed.GetValue(worldSize), parsed.GetValue(json)));
+        command.SetAction(parsed => Check(parsed.GetValue(file)!, parsed.GetValue(worldSize), parsed.GetValue(json), report =>
+            parsed.GetValue(parameters) is { } count && report is { Config: { } config, Batch: { } batch } ? MemoryEstimate.For(config, count,
+                parsed.GetValue(worldSize), (long)parsed.GetValue(length) * batch.MicroBatchSize, parsed.GetValue(recompute)) : null));
         return command;
+    }
+
+    // 7B, 1.5B, 124M, 10K, or a plain number.
+    private static long? ReadParameters(ArgumentResult result)
+    {
+        string text = result.Tokens[0].Value;
+        double unit = char.ToUpperInvariant(text.LastOrDefault()) switch { 'K' => 1e3, 'M' => 1e6, 'B' => 1e9, 'T' => 1e12, _ => 1 };
+        if (double.TryParse(unit == 1 ? text : text[..^1], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double number)
+            && number * unit is >= 1 and < 1e15)
+        {
+            return (long)Math.Round(number * unit);
+        }
+
+        result.AddError($"--parameters {text} is not a number of parameters; write for example 124M or 7B");
+        return null;
     }
 
     /// <summary>Reads the value of <c>--world-size</c>.</summary>
@@ -41,16 +72,21 @@ internal static class ConfigCheckCommand
         return 0;
     }
 
-    private static int Check(string file, int worldSize, bool json)
+    private static int Check(string file, int worldSize, bool json, Func<ConfigReport, MemoryEstimate?> estimate)
     {
         ConfigReport report = Read(file, worldSize);
+        MemoryEstimate? memory = estimate(report);
         if (json)
         {
-            Console.Out.WriteLine(report.ToJson());
+            Console.Out.WriteLine(report.ToJson(memory));
         }
         else
         {
             ConfigText.Write(report, file, worldSize, report.IsValid ? Console.Out : Console.Error);
+            foreach (string line in memory is null ? [] : MemoryText.Lines(memory))
+            {
+                Console.Out.WriteLine(line);
+            }
         }
 
         return report.IsValid ? ExitCodes.Done : ExitCodes.Configuration;

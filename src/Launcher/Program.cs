@@ -18,6 +18,7 @@ var root = new RootCommand("DeepSpeedSharp: distributed training for .NET")
     RunCommand.Create(),
     new Command("config", "Work with DeepSpeed JSON configs.") { ConfigCheckCommand.Create(), ConfigScheduleCommand.Create() },
     ElasticCommand.Create(),
+    CheckpointCommand.Create(),
     ReportCommand.Create(),
     BenchCommand.Create(),
     SshCommand.Create(),

@@ -125,6 +125,25 @@ public sealed class CommandLineTests
         Assert.Contains("the file cannot be read", FirstError(absent, "problem"), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task ConfigCheck_WithParameters_EstimatesTheMemoryOfARank()
+    {
+        using var folder = new JobFolder();
+        folder.Write("a.json", """
+            { "train_micro_batch_size_per_gpu": 1, "bf16": { "enabled": true }, "zero_optimization": { "stage": 2, "reduce_bucket_size": 1e8 } }
+            """);
+
+        (int code, string text) = await CheckAsync(folder, "a.json", 64, "--parameters", "7.5B");
+        (_, string json) = await CheckAsync(folder, "a.json", 64, "--parameters", "7500M", "--json");
+        (int wrong, string refusal) = await CheckAsync(folder, "a.json", 64, "--parameters", "seven");
+
+        Assert.Equal((0, 64), (code, wrong));
+        Assert.Contains("memory of each of 64 ranks for 7,500,000,000 parameters", text, StringComparison.Ordinal);
+        Assert.Contains("model states  16.6 GB = 15.0 GB weights", text, StringComparison.Ordinal);
+        Assert.Equal(16_640_625_000, JsonDocument.Parse(json).RootElement.GetProperty("memory").GetProperty("model_state_bytes").GetInt64(), 100.0);
+        Assert.Contains("--parameters seven is not a number of parameters", refusal, StringComparison.Ordinal);
+    }
+
     private static Task<(int ExitCode, string Text)> CheckAsync(
         JobFolder folder, string file, int worldSize, params string[] options) =>
         LauncherProcess.RunAsync(folder.Path, ["config", "check", file, "--world-size", $"{worldSize}", .. options]);

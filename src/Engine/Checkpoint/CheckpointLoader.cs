@@ -53,9 +53,9 @@ internal sealed class CheckpointLoader(ProcessGroup group, Device device, Action
 
         // latest may name a folder that is gone: after a crash in the middle of replacing it.
         string folder = CheckpointDirectory.FolderOf(directory, latest.Length == 0 ? "." : latest);
-        IReadOnlyList<string> newest = CheckpointDirectory.Newest(directory);
         bool isThere = latest.Length > 0 && File.Exists(Path.Combine(folder, CheckpointManifest.FileName));
-        List<string> found = isThere ? [folder, .. fallsBack ? newest.Where(path => path != folder) : []] : [.. newest];
+        List<string> found = isThere ? [folder, .. fallsBack ? CheckpointDirectory.Before(directory, folder) : []]
+            : [.. CheckpointDirectory.Newest(directory)];
         return found.Count > 0 ? found : [folder];
     }
 

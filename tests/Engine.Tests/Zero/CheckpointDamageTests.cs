@@ -80,7 +80,6 @@ public sealed class CheckpointDamageTests : IDisposable
         string copy = Path.Combine(_folder, "copy");
         SavedCheckpoint.Copy(Saved, copy);
         damage(Path.Combine(copy, "global_step3", name));
-        var warnings = new List<string>();
 
         string[] refusals = Ranks.Run(2, group => With(group, engine =>
             string.Join('\n', Assert.Throws<CheckpointException>(() => engine.LoadCheckpoint(copy, "global_step3")).Message,
@@ -90,21 +89,19 @@ public sealed class CheckpointDamageTests : IDisposable
         {
             engine.LoadCheckpoint(copy, options: new LoadCheckpointOptions { FallBackToPrevious = true });
             return engine.GlobalSteps;
-        }, warnings.Add));
+        }));
 
         Assert.All(refusals, text => Assert.All(text.Split('\n'), line => Assert.Contains(name, line, StringComparison.Ordinal)));
         Assert.Equal([1], steps);
-        Assert.True(!File.Exists(Path.Combine(copy, "global_step3", "manifest.json")) || warnings.Exists(w => w.Contains(name, StringComparison.Ordinal)),
-            string.Join('\n', warnings));
         Directory.Delete(copy, recursive: true);
     }
 
-    private static T With<T>(ProcessGroup group, Func<DeepSpeedEngine, T> use, Action<string>? warn = null)
+    private static T With<T>(ProcessGroup group, Func<DeepSpeedEngine, T> use)
     {
         DeepSpeedConfig config = DeepSpeedConfig.Parse("""
             {"train_micro_batch_size_per_gpu": 2, "optimizer": {"type": "AdamW"}, "zero_optimization": {"stage": 1}}
             """);
-        (DeepSpeedEngine engine, _, _, _) = DeepSpeed.Initialize(new OddModel(), config, group, CPU, printsProgress: false, print: warn);
+        (DeepSpeedEngine engine, _, _, _) = DeepSpeed.Initialize(new OddModel(), config, group, CPU, printsProgress: false);
         using (engine)
         {
             return use(engine);

@@ -20,7 +20,7 @@ internal sealed class DiskWeightShards : IWeightShards
     private readonly SwapFolder _folder;
     private readonly IDiskQueue _queue;
     private readonly DiskShard _rest;
-    private readonly CudaStream? _stream;
+    private readonly CopyStream? _stream;
     private readonly int _size;
     private readonly long _bufferElements;
     private readonly HostMemory[] _buffers;
@@ -44,7 +44,7 @@ internal sealed class DiskWeightShards : IWeightShards
         _folder = new SwapFolder(options.Path, rank);
         (_queue, _) = DiskQueues.Open(options.Disk);
         _rest = new DiskShard(_folder.Path, "weights", elements - _inMemory, _queue, type);
-        _stream = device.type == DeviceType.CUDA ? new CudaStream(device.index) : null;
+        _stream = device.type == DeviceType.CUDA ? new CopyStream(device.index) : null;
         // Room for the sectors in which a part begins and ends.
         _buffers = [.. Enumerable.Range(0, elements == _inMemory ? 0 : options.BufferCount).Select(_ =>
             new HostMemory(_bufferElements * _size + 2 * DiskOptions.Sector, options.IsPinned))];

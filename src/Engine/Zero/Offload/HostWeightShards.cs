@@ -11,7 +11,7 @@ internal sealed class HostWeightShards : IWeightShards
 {
     private readonly HostMemory _memory;
     private readonly Tensor _values;
-    private readonly CudaStream? _stream;
+    private readonly CopyStream? _stream;
 
     /// <param name="elements">How many.</param>
     /// <param name="type">Type of the weights.</param>
@@ -21,7 +21,7 @@ internal sealed class HostWeightShards : IWeightShards
     {
         _memory = new HostMemory(elements * type.ElementSize(), isPinned);
         _values = _memory.View(0, elements, type);
-        _stream = device.type == DeviceType.CUDA ? new CudaStream(device.index) : null;
+        _stream = device.type == DeviceType.CUDA ? new CopyStream(device.index) : null;
     }
 
     public long Elements => _values.numel();

@@ -11,7 +11,7 @@ internal sealed class MovedStates : IDisposable
     private sealed record Moved(Tensor Tensor, long Elements, HostMemory Memory, Tensor Copy);
 
     private readonly List<Moved> _moved = [];
-    private readonly CudaStream? _stream;
+    private readonly CopyStream? _stream;
 
     /// <summary>Moves buffers to the host.</summary>
     /// <param name="tensors">[n] each, contiguous, in one dimension and the only owner of their storage besides views.</param>
@@ -20,7 +20,7 @@ internal sealed class MovedStates : IDisposable
     /// <param name="waits">Returns when all is there; otherwise what the device is given next comes after the copies.</param>
     public MovedStates(IEnumerable<Tensor> tensors, Device device, bool isPinned, bool waits)
     {
-        _stream = device.type == DeviceType.CUDA ? new CudaStream(device.index) : null;
+        _stream = device.type == DeviceType.CUDA ? new CopyStream(device.index) : null;
         using IDisposable noGrad = no_grad();
         foreach (Tensor tensor in tensors.Where(t => t.numel() > 0))
         {
