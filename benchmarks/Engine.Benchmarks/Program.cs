@@ -32,6 +32,12 @@ if (args is ["disk", .. string[] place])
     return;
 }
 
+if (args is ["zero-memory"])
+{
+    Console.WriteLine(ZeroMemoryReport.Write(Path.Combine("docs", "zero-memory.md")));
+    return;
+}
+
 // In this process: libtorch is loaded once.
 IConfig config = DefaultConfig.Instance
     .AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance))

@@ -132,7 +132,9 @@ public sealed partial class DeepSpeedEngine : IDisposable
 
         try
         {
-            return forward().MoveToOuterDisposeScope();
+            Tensor result = forward();
+            _zero.CheckForward(forward, result);
+            return result.MoveToOuterDisposeScope();
         }
         catch
         {

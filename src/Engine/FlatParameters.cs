@@ -1,4 +1,3 @@
-using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
 using DeepSpeedSharp.Engine.Optim;
@@ -32,11 +31,10 @@ internal sealed record ParameterSlot(string Name, IReadOnlyList<long> Shape, lon
 /// flat weights either: every parameter is cut into equal parts, a rank's shard is its parts of all of them in a row,
 /// and the model's tensors are whole only while they are used (<see cref="Partitioned"/>).
 /// </remarks>
-internal sealed class FlatParameters : IDisposable
+internal sealed partial class FlatParameters : IDisposable
 {
     // 128 bytes of fp32: vector loads and NCCL want aligned starts.
     internal const long AlignmentElements = 32;
-    private const long CopiedAtATime = 1 << 24; // elements: masters may be on a disk
 
     private readonly TorchSharp.Modules.Parameter[] _leaves;
     private readonly Tensor? _masters; // null when they are offloaded
@@ -71,6 +69,7 @@ internal sealed class FlatParameters : IDisposable
             throw new ArgumentException("the model has no trainable parameters; did its constructor call RegisterComponents()?", nameof(model));
         }
 
+        CheckPartitionedBefore(model, trainable);
         _cuts = [];
         long end = 0;
         var laidOut = new List<(GroupSpec Spec, ParameterSlot[] Slots, long Start, long End)>();
@@ -373,56 +372,6 @@ internal sealed class FlatParameters : IDisposable
         }
     }
 
-    /// <summary>What this rank has of every parameter in a buffer of the optimizer.</summary>
-    /// <param name="state">Null for <see cref="MasterState"/>, else the buffer's name.</param>
-    /// <param name="buffer">[own].</param>
-    public IEnumerable<StatePiece> Pieces(string? state, IShardBuffer buffer) => Pieces(state, buffer, Shards, _sharding.Rank);
-
-    /// <summary>What this rank writes of every parameter to a checkpoint: each element is one rank's.</summary>
-    /// <param name="state">As for <see cref="Pieces(string?, IShardBuffer)"/>.</param>
-    /// <param name="buffer">[own].</param>
-    /// <param name="group">The ranks. Where all have everything, each writes an equal share.</param>
-    public IEnumerable<StatePiece> PiecesToSave(string? state, IShardBuffer buffer, ProcessGroup group) => _sharding.IsOn
-        ? Pieces(state, buffer) : Pieces(state, buffer, ShardMap.Over(Shards.Elements, group.WorldSize, AlignmentElements), group.Rank);
-
-    private IEnumerable<StatePiece> Pieces(string? state, IShardBuffer buffer, ShardMap shares, int rank) => Slots.Select(slot =>
-    {
-        ShardSegment part = IsPartitioned ? SegmentOf(rank, slot) : shares.SegmentOf(rank, slot.Range);
-        long offset = IsPartitioned ? part.ShardOffset : slot.Offset + part.ParameterOffset - Own.Start;
-        return new StatePiece(state, slot.Name, slot.Shape, new ElementRange(part.ParameterOffset, part.Length))
-        {
-            Type = float32,
-            Read = range => buffer.Read(range with { Start = offset + range.Start }),
-            Write = (start, values) => buffer.Write(offset + start, values),
-        };
-    });
-
-    /// <summary>Rounds masters that a checkpoint has replaced to this rank's weights; the others' are still to be gathered.</summary>
-    /// <param name="keepsMasters">False rounds the masters as well.</param>
-    public void RoundMasters(bool keepsMasters)
-    {
-        using IDisposable noGrad = no_grad();
-        for (long start = 0; HasMasters && start < Own.Length; start += CopiedAtATime)
-        {
-            using DisposeScope scope = NewDisposeScope();
-            var part = new ElementRange(start, Math.Min(CopiedAtATime, Own.Length - start));
-            Tensor rounded = MasterState.Read(part).to(OwnWeights.dtype);
-            if (WeightShards is { } shards)
-            {
-                shards.Write(part, rounded);
-            }
-            else
-            {
-                OwnWeights.narrow(0, start, part.Length).copy_(rounded);
-            }
-
-            if (!keepsMasters)
-            {
-                MasterState.Write(start, rounded);
-            }
-        }
-    }
-
     /// <summary>Makes sure that backward still adds to <see cref="Gradients"/>.</summary>
     /// <exception cref="InvalidOperationException">Somebody replaced a gradient, so nothing would be trained.</exception>
     public void CheckGradientViews()
@@ -537,53 +486,5 @@ internal sealed class FlatParameters : IDisposable
             _leaves[i].grad = gradient;
             _gradientAddresses[i] = TensorMemory.Address(gradient);
         }
-    }
-
-    // The model's tensors keep their values until they are shared, unless they have been partitioned before.
-    private PartitionedParameter[] Partition(ScalarType type)
-    {
-        _unrounded = new Tensor?[Slots.Count];
-        return [.. Slots.Select((slot, i) =>
-        {
-            if (PartitionedParameter.Of(_leaves[i]) is { } early)
-            {
-                Adopt(slot, early);
-            }
-            else
-            {
-                _unrounded[i] = _leaves[i].detach().DetachFromDisposeScope();
-            }
-
-            return new PartitionedParameter(slot.Name, _leaves[i], _cuts[i], type, Device)
-            {
-                Shards = WeightShards!,
-                Part = new ElementRange(slot.Offset, _cuts[i].PartElements),
-                Store = value => SetValue(slot, value),
-            };
-        })];
-    }
-
-    // Takes over what a model built shard by shard has, in the precision it was built in.
-    private void Adopt(ParameterSlot slot, PartitionedParameter early)
-    {
-        ParameterPartition cut = _cuts[_slotIndices[slot.Name]];
-        if (early.Cut != cut)
-        {
-            throw new InvalidOperationException($"{slot.Name} was partitioned for {early.Cut.WorldSize} ranks, and this run has {cut.WorldSize}; "
-                + "give DeepSpeed.Zero.Init and Initialize the same process group");
-        }
-
-        using DisposeScope scope = NewDisposeScope();
-        Tensor part = empty(cut.PartElements, early.Memory.dtype, early.Memory.device);
-        early.Shards.Read(early.Part, part).Wait();
-        var own = new ElementRange(slot.Offset, cut.PartElements);
-        WeightShards!.Write(own, part);
-        if (HasMasters)
-        {
-            MasterState.Write(own.Start, part);
-        }
-
-        early.Shards.Dispose();
-        early.Dispose();
     }
 }

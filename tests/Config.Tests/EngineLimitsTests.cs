@@ -3,10 +3,11 @@ namespace DeepSpeedSharp.Config.Tests;
 public sealed class EngineLimitsTests
 {
     [Theory]
+    [InlineData("""{ "zero_optimization": { "stage": 3, "pipeline_loading_checkpoint": true } }""", "zero_optimization.pipeline_loading_checkpoint: this setting is not supported yet; use false")]
     [InlineData("""{ "zero_optimization": { "stage": 2 }, "optimizer": { "type": "Lamb" } }""", "optimizer.type: Lamb looks at whole parameters, and under ZeRO a rank has shards of them only (zero_allow_untested_optimizer does not change that); use Adam, AdamW, Lion, Adagrad or SGD, or zero_optimization.stage 0")]
     [InlineData("""{ "zero_optimization": true, "sparse_gradients": true }""", "sparse_gradients: gradients are not reduced by rows under ZeRO; remove it, or use zero_optimization.stage 0")]
     [InlineData("""{ "zero_optimization": { "stage": 2, "zero_quantized_gradients": true } }""", "zero_optimization.zero_quantized_gradients: this setting is not supported yet; remove it")]
-    [InlineData("""{ "zero_optimization": { "stage": 1, "enable_sanity_checks": true } }""", "zero_optimization.enable_sanity_checks: this setting is not supported yet; remove it")]
+    [InlineData("""{ "zero_optimization": { "stage": 1, "enable_sanity_checks": true } }""", "zero_optimization.enable_sanity_checks: this setting is not supported yet; remove it, or use stage 3")]
     [InlineData("""{ "zero_optimization": { "cpu_offload": true } }""", "zero_optimization.offload_optimizer: the optimizer's state can be offloaded in stages 1 to 3, and this is stage 0; use \"stage\": 1 or more, also with one rank, or remove it")]
     [InlineData("""{ "zero_optimization": { "stage": 3, "offload_optimizer": { "device": "cpu", "super_offload": true } } }""", "zero_optimization.offload_optimizer.super_offload: SuperOffload, for a GPU and a CPU that share one memory, is not supported; remove it; \"device\": \"cpu\" overlaps the copies with the update")]
     [InlineData("""{ "zero_optimization": { "stage": 2, "offload_optimizer": { "device": "cpu" } }, "optimizer": { "type": "SGD" } }""", "optimizer.type: SGD has no fast update on the CPU, where the optimizer is offloaded to; use Adam, AdamW, Lion or Adagrad without torch_adam, or set \"zero_force_ds_cpu_optimizer\": false")]
@@ -38,6 +39,7 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "zero_optimization": { "stage": 2, "offload_optimizer": { "device": "cpu" } }, "optimizer": { "type": "SGD" }, "zero_force_ds_cpu_optimizer": false }""")]
     [InlineData("""{ "zero_optimization": { "stage": 3, "offload_optimizer": { "device": "nvme", "nvme_path": "/disk", "ratio": 0.3 }, "offload_param": { "device": "cpu" } }, "optimizer": { "type": "AdamW" } }""")]
     [InlineData("""{ "zero_optimization": { "stage": 2, "overlap_comm": true, "contiguous_gradients": false, "reduce_scatter": false, "round_robin_gradients": true, "ignore_unused_parameters": false, "load_from_fp32_weights": false } }""")]
+    [InlineData("""{ "zero_optimization": { "stage": 3, "enable_sanity_checks": true, "stage3_prefetch_bucket_size": 1, "stage3_max_live_parameters": 1, "stage3_max_reuse_distance": 1, "stage3_param_persistence_threshold": 1, "stage3_model_persistence_threshold": 1, "stage3_module_granularity_threshold": 1, "stage3_gather_16bit_weights_on_model_save": true, "stage3_use_all_reduce_for_fetch_params": true, "stage3_allgather_sequential": true, "leaf_module": { "classes": ["Block"] } } }""")]
     [InlineData("""{ "optimizer": { "type": "AdamW" }, "scheduler": { "type": "WarmupLR" }, "communication_data_type": "fp32" }""")]
     [InlineData("""{ "fp16": { "enabled": true }, "optimizer": { "type": "Muon" }, "csv_monitor": { "enabled": true } }""")]
     [InlineData("""{ "elasticity": { "enabled": false }, "comms_logger": { "enabled": false }, "checkpoint": { "tag_validation": "Warn", "load_universal": true } }""")]
@@ -49,11 +51,11 @@ public sealed class EngineLimitsTests
     public void ToJson_UnsupportedButValid_SaysBoth()
     {
         ConfigReport report = ConfigReport.For(
-            """{ "train_batch_size": 8, "zero_optimization": { "stage": 3, "zero_quantized_weights": true, "reduce_bucket_size": "auto" } }""", 2);
+            """{ "train_batch_size": 8, "disable_allgather": true, "zero_optimization": { "stage": 3, "reduce_bucket_size": "auto" } }""", 2);
 
         using var json = System.Text.Json.JsonDocument.Parse(report.ToJson());
         Assert.True(json.RootElement.GetProperty("ok").GetBoolean());
-        Assert.Equal("zero_optimization.zero_quantized_weights", json.RootElement.GetProperty("unsupported")[0].GetProperty("path").GetString());
+        Assert.Equal("disable_allgather", json.RootElement.GetProperty("unsupported")[0].GetProperty("path").GetString());
         Assert.Equal("zero_optimization.reduce_bucket_size", json.RootElement.GetProperty("unresolved_auto")[0].GetString());
     }
 }

@@ -43,7 +43,7 @@ public sealed class JobValidationTests
     [InlineData("{ config: { train_batch_sise: 4, train_micro_batch_size_per_gpu: 1 } }", "spec.config.train_batch_sise: there is no such key; did you mean \"train_batch_size\"?")]
     [InlineData("{ numNodes: 2, gpusPerNode: 4, config: { train_batch_size: 30 } }", "spec.config.train_batch_size: 30 is not a multiple of 8 (ranks) = 8; use 24 or 32, or another number of ranks")]
     // Right by DeepSpeed's rules, and beyond what the engine does; "auto" is for the job's program to fill.
-    [InlineData("{ config: { train_batch_size: 4, zero_optimization: { stage: 3 } } }", "spec.config.zero_optimization.stage: ZeRO stage 3 is not supported yet; use 0, 1 or 2")]
+    [InlineData("{ config: { train_batch_size: 4, disable_allgather: true } }", "spec.config.disable_allgather: this setting is not supported yet; remove it")]
     [InlineData("{ config: { train_batch_size: 4, comms_logger: { enabled: true } } }", "spec.config.comms_logger.enabled: logging of collectives is not supported yet; use false")]
     [InlineData("{ config: { train_batch_size: auto, train_micro_batch_size_per_gpu: auto, optimizer: { type: AdamW, params: { lr: auto } } } }", null)]
     public void Check_Spec_SaysWhereWhatAndWhatToDo(string spec, string? expected)

@@ -35,13 +35,20 @@ internal sealed class RunningWorker : IDisposable
 
     /// <summary>Starts one rank of a world on this machine.</summary>
     public static RunningWorker Start(int rank, int worldSize, int port, string arguments, params (string Name, string Value)[] environment) =>
-        Start(arguments, [("RANK", Text(rank)), ("LOCAL_RANK", "0"), ("WORLD_SIZE", Text(worldSize)), ("MASTER_ADDR", "127.0.0.1"),
+        StartAs(Program, rank, worldSize, port, arguments, environment);
+
+    /// <summary>Starts one rank by another program, which goes on as the worker.</summary>
+    public static RunningWorker StartAs(string program, int rank, int worldSize, int port, string arguments, params (string Name, string Value)[] environment) =>
+        StartProgram(program, arguments, [("RANK", Text(rank)), ("LOCAL_RANK", "0"), ("WORLD_SIZE", Text(worldSize)), ("MASTER_ADDR", "127.0.0.1"),
             ("MASTER_PORT", Text(port)), .. environment]);
 
     /// <summary>Starts the worker.</summary>
-    public static RunningWorker Start(string arguments, params (string Name, string Value)[] environment)
+    public static RunningWorker Start(string arguments, params (string Name, string Value)[] environment) =>
+        StartProgram(Program, arguments, environment);
+
+    private static RunningWorker StartProgram(string program, string arguments, (string Name, string Value)[] environment)
     {
-        var start = new ProcessStartInfo(Program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (string name in start.Environment.Keys.Where(k => k.StartsWith("DSJ_", StringComparison.Ordinal)).ToArray())
         {
             start.Environment.Remove(name);

@@ -24,6 +24,15 @@ internal interface IZeroStage : IDisposable
         // Nothing but stage 3 has anything under way in forward.
     }
 
+    /// <summary>Call after a forward: finds out why its result is not a number, if that is the stage's doing.</summary>
+    /// <param name="forward">The forward, to be repeated.</param>
+    /// <param name="result">What it gave.</param>
+    /// <exception cref="InvalidOperationException">A parameter was used where it is not whole.</exception>
+    void CheckForward(Func<Tensor> forward, Tensor result)
+    {
+        // In other stages parameters are always whole.
+    }
+
     /// <summary>Call when a backward threw: throws what went wrong in the stage's own part of it, where no exception can
     /// leave.</summary>
     void ThrowIfFailed()

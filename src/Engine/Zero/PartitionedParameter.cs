@@ -18,7 +18,8 @@ internal sealed class PartitionedParameter : IDisposable
     // Who may be asked for a parameter that the caller of GatheredParameters names. Lives as long as the parameter.
     private static readonly ConditionalWeakTable<TorchSharp.Modules.Parameter, PartitionedParameter> Known = [];
 
-    private readonly Tensor _released; // one NaN in the parameter's shape
+    private readonly Tensor _mark; // scalar NaN
+    private readonly Tensor _released; // it in the parameter's shape
     private readonly Tensor _memory; // [padded] while there is memory, [0] otherwise
     private Tensor? _whole; // the parameter's elements of it, in its shape
 
@@ -33,7 +34,8 @@ internal sealed class PartitionedParameter : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGrad = no_grad();
         _memory = empty(0, type, device).DetachFromDisposeScope();
-        _released = full([], double.NaN, type, device).expand(Shape).DetachFromDisposeScope();
+        _mark = full([], double.NaN, type, device).DetachFromDisposeScope();
+        _released = _mark.expand(Shape).DetachFromDisposeScope();
         Known.AddOrUpdate(leaf, this);
     }
 
@@ -85,6 +87,15 @@ internal sealed class PartitionedParameter : IDisposable
     /// <summary>The one that stands for a parameter; null when it is an ordinary one.</summary>
     public static PartitionedParameter? Of(TorchSharp.Modules.Parameter leaf) =>
         Known.TryGetValue(leaf, out PartitionedParameter? found) ? found : null;
+
+    /// <summary>Says what it reads as while it is released.</summary>
+    /// <param name="isNumber">True is zero, false NaN.</param>
+    public void ReadReleasedAs(bool isNumber)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGrad = no_grad();
+        _mark.fill_(isNumber ? 0 : double.NaN);
+    }
 
     /// <summary>Takes memory for all of it.</summary>
     /// <exception cref="InvalidOperationException">There is not enough.</exception>
@@ -141,5 +152,6 @@ internal sealed class PartitionedParameter : IDisposable
         _whole?.Dispose();
         _memory.Dispose();
         _released.Dispose();
+        _mark.Dispose();
     }
 }

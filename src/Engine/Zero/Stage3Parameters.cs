@@ -101,6 +101,21 @@ internal sealed class Stage3Parameters : IZeroStage
         }
     }
 
+    public void CheckForward(Func<Tensor> forward, Tensor result)
+    {
+        if (!_live.Trace.IsOn && OutsideUse.IsNotANumber(result))
+        {
+            try
+            {
+                OutsideUse.ThrowIfFound(_flat.Partitioned, forward);
+            }
+            finally
+            {
+                EndAll(isComplete: false);
+            }
+        }
+    }
+
     public void ThrowIfFailed()
     {
         if (_error is { } error)

@@ -11,7 +11,7 @@ internal sealed class WeightsInTurn(IReadOnlyList<PartitionedParameter> paramete
     /// <summary>Reads a part of a parameter; no parameter before an earlier one.</summary>
     /// <param name="index">The parameter.</param>
     /// <param name="part">Elements of it.</param>
-    /// <returns>The elements; the caller disposes them, before it reads of the next parameter.</returns>
+    /// <returns>A copy of the elements: the parameter's memory goes with the next one. The caller disposes it.</returns>
     public Tensor Read(int index, ElementRange part)
     {
         while (_current < index)
@@ -21,7 +21,8 @@ internal sealed class WeightsInTurn(IReadOnlyList<PartitionedParameter> paramete
 
         using Tensor whole = parameters[index].Leaf.detach();
         using Tensor flat = whole.view(-1);
-        return flat.narrow(0, part.Start, part.Length);
+        using Tensor elements = flat.narrow(0, part.Start, part.Length);
+        return elements.clone();
     }
 
     /// <summary>Takes part in the rest: all of it on a rank that does not read, what is left on one that failed.</summary>

@@ -87,4 +87,29 @@ public sealed class ShardMapTests
     }
 
     private static long[] Longs(JsonElement list) => [.. list.EnumerateArray().Select(v => v.GetInt64())];
+
+    public static TheoryData<int> Stage3Cases() => [.. Enumerable.Range(0, Vectors.Read("zero_partition.json").GetProperty("stage_3").GetArrayLength())];
+
+    [Theory]
+    [MemberData(nameof(Stage3Cases))]
+    public void Partition_Stage3_IsTheOriginals(int index)
+    {
+        JsonElement c = Vectors.Read("zero_partition.json").GetProperty("stage_3")[index];
+        int ranks = c.GetProperty("world_size").GetInt32();
+        long[] elements = [.. c.GetProperty("param_numels").EnumerateArray().Select(n => n.GetInt64())];
+        IReadOnlyList<bool> persistent = ParameterPartition.Persistent(elements, c.GetProperty("param_persistence_threshold").GetInt64(), long.MaxValue);
+
+        foreach ((JsonElement expected, int i) in c.GetProperty("expected").GetProperty("params").EnumerateArray().Select((p, i) => (p, i)))
+        {
+            ParameterPartition cut = ParameterPartition.Of(elements[i], ranks, alignment: 1);
+            Assert.Equal((expected.GetProperty("partition_numel").GetInt64(), expected.GetProperty("padded").GetInt64(), expected.GetProperty("persistent").GetBoolean()),
+                (cut.PartElements, cut.PaddedElements, persistent[i]));
+            foreach (JsonElement part in expected.GetProperty("partitions").EnumerateArray())
+            {
+                ElementRange range = cut.RangeOf(part.GetProperty("rank").GetInt32());
+                Assert.Equal(part.GetProperty("valid").GetInt64(), range.Length);
+                Assert.True(range.Length == 0 || range.Start == part.GetProperty("start").GetInt64());
+            }
+        }
+    }
 }

@@ -87,6 +87,154 @@ public sealed class Stage3Tests
     }
 
     [Fact]
+    public void Forward_ParameterUsedOutsideItsModule_IsNamed()
+    {
+        string[] messages = Ranks.Run(2, group =>
+        {
+            var words = nn.Linear(4, 4);
+            using DeepSpeedEngine engine = Make(group, nn.Sequential(("words", words), ("other", nn.Linear(4, 4))), $"{{\"stage\": 3, {Nothing}}}");
+            return Assert.Throws<InvalidOperationException>(() =>
+                engine.Forward(() => words.call(ones(1, 4)).matmul(words.weight!.t()).sum()).Dispose()).Message;
+        });
+
+        Assert.All(messages, m => Assert.StartsWith("words.weight is used outside the module that owns it", m, StringComparison.Ordinal));
+        Assert.All(messages, m => Assert.Contains("RegisterExternalParameter", m, StringComparison.Ordinal));
+    }
+
+    // Built by rank 0's values or by everybody's own, a model trains as one that stood whole.
+    [Theory]
+    [InlineData(true, "")]
+    [InlineData(false, "")]
+    [InlineData(true, "\"bf16\": {\"enabled\": true},")]
+    public void Init_AModelBuiltShardByShard_TrainsAsAWholeOne(bool fromRankZero, string rest)
+    {
+        float[][] built = Ranks.Run(3, group =>
+        {
+            OddModel model;
+            using (DeepSpeed.Zero.Init(group, fromRankZero))
+            {
+                model = DeepSpeed.Zero.Partition(new OddModel());
+                Assert.True(float.IsNaN(model.first.weight!.sum().item<float>()));
+            }
+
+            return Continue(group, model, rest);
+        });
+        float[][] whole = Ranks.Run(3, group => Continue(group, new OddModel(), rest));
+
+        Assert.All(built, values => Assert.Equal(whole[0], values));
+
+        static float[] Continue(ProcessGroup group, OddModel model, string rest)
+        {
+            (DeepSpeedEngine engine, _, Data.DataLoader<(Tensor X, Tensor Y)>? loader, _) = DeepSpeed.Initialize(model, DeepSpeedConfig.Parse($$"""
+                {"train_micro_batch_size_per_gpu": 2, {{rest}} "zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 0},
+                 "optimizer": {"type": "AdamW", "params": {"lr": 0.01} } }
+                """), new OddData(), group, CPU, printsProgress: false);
+            using (engine)
+            {
+                ZeroRun.Step(engine, model, loader!);
+                ZeroRun.Step(engine, model, loader!);
+                return model.Flat();
+            }
+        }
+    }
+
+    [Fact]
+    public void Init_InAStageThatPartitionsNothing_IsRefused()
+    {
+        Exception[] errors = Ranks.Run(2, group =>
+        {
+            OddModel model;
+            using (DeepSpeed.Zero.Init(group))
+            {
+                model = DeepSpeed.Zero.Partition(new OddModel());
+            }
+
+            return Assert.Throws<InvalidOperationException>(() => Make(group, model, """{"stage": 2}""").Dispose());
+        });
+
+        Assert.All(errors, e => Assert.Contains("use stage 3", e.Message, StringComparison.Ordinal));
+    }
+
+    // The ranks together read the file once.
+    [Fact]
+    public void Load_PartitionedParameters_EachRankReadsItsPartOnly()
+    {
+        const int ranks = 4;
+        string path = Path.GetTempFileName();
+        try
+        {
+            var stored = new OddModel();
+            Write(path, stored);
+            (long read, float[] values)[] all = Ranks.Run(ranks, group =>
+            {
+                using var file = new Checkpoint.SafetensorsReader(path);
+                OddModel model;
+                using (DeepSpeed.Zero.Init(group, fromRankZero: false))
+                {
+                    model = DeepSpeed.Zero.Partition(new OddModel());
+                }
+
+                foreach ((string name, TorchSharp.Modules.Parameter parameter) in model.named_parameters())
+                {
+                    DeepSpeed.Zero.Load(parameter, file, name);
+                }
+
+                return (file.BytesRead, model.Flat());
+            });
+
+            Assert.All(all, a => Assert.Equal(stored.Flat(), a.values));
+            Assert.Equal(stored.parameters().Sum(p => p.numel() * sizeof(float)), all.Sum(a => a.read));
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+
+        static void Write(string path, OddModel model)
+        {
+            using (no_grad())
+            {
+                foreach (TorchSharp.Modules.Parameter parameter in model.parameters())
+                {
+                    parameter.add_(1);
+                }
+            }
+
+            Checkpoint.ShardFiles.WriteFile(path, [.. model.named_parameters().Select(p => Checkpoint.StatePiece.Whole(p.name, p.parameter.detach()))], new Checkpoint.WritePace());
+        }
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Save16BitModel_IsWrittenWhenItMayBeGathered(bool mayGather)
+    {
+        string folder = Directory.CreateTempSubdirectory("stage3-").FullName;
+        try
+        {
+            Ranks.Run(3, group =>
+            {
+                var model = new OddModel();
+                using DeepSpeedEngine engine = Make(group, model, $"{{\"stage\": 3, {Nothing}, \"stage3_gather_16bit_weights_on_model_save\": {(mayGather ? "true" : "false")}}}");
+                if (!mayGather)
+                {
+                    Assert.Contains("stage3_gather_16bit_weights_on_model_save", Assert.Throws<InvalidOperationException>(() => engine.Save16BitModel(folder)).Message, StringComparison.Ordinal);
+                    return;
+                }
+
+                using var file = new Checkpoint.SafetensorsReader(engine.Save16BitModel(folder));
+                using Tensor weight = file.Read("second.weight");
+                using var whole = DeepSpeed.Zero.GatheredParameters([model.second.weight!]);
+                Assert.Equal(model.second.weight!.data<float>().ToArray(), weight.data<float>().ToArray());
+            });
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Fact]
     public void Initialize_LeafModuleThatIsNotThere_IsNamed() => Ranks.Run(1, group =>
     {
         var error = Assert.Throws<ArgumentException>(() => Make(group, nn.Linear(2, 2), """{"stage": 3, "leaf_module": {"names": ["blokc"]}}""").Dispose());
