@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
 using static TorchSharp.torch;
 
@@ -86,7 +87,7 @@ public sealed class OffloadStatesTests
         }
     });
 
-    private static (DeepSpeedEngine Engine, OddModel Model, DataLoader<(Tensor X, Tensor Y)> Loader) Start(Comm.ProcessGroup group, int stage, string rest)
+    private static (DeepSpeedEngine Engine, OddModel Model, DataLoader<(Tensor X, Tensor Y)> Loader) Start(ProcessGroup group, int stage, string rest)
     {
         DeepSpeedConfig config = DeepSpeedConfig.Parse($$"""
             {"train_micro_batch_size_per_gpu": 2, {{rest}} "optimizer": {"type": "AdamW", "params": {"lr": 0.01} },
