@@ -187,15 +187,18 @@ internal sealed class Membership(int worldSize, TimeSpan timeout, StoreOptions o
         return [.. computing];
     }
 
-    // A broken link alone says little: mostly the accused rank, or another one, turns out to be lost a moment later.
+    // A broken link alone says little: mostly the accused rank, or another one, turns out to be lost a moment later. Longest of
+    // all when nobody is accused: a process with a GPU takes seconds to end, and its connections end last.
     private Verdict? Accused(TimeSpan now)
     {
         foreach ((TimeSpan at, int from, int accused, string what) in _reports)
         {
-            bool gone = accused < 0 || accused >= worldSize || _members[accused] is { EndedAt: not null };
-            if (gone || now - at >= 2 * options.HeartbeatInterval)
+            bool isNamed = accused >= 0 && accused < worldSize;
+            TimeSpan patience = !isNamed ? options.HeartbeatTimeout + 2 * options.HeartbeatInterval
+                : _members[accused] is { EndedAt: not null } ? TimeSpan.Zero : 2 * options.HeartbeatInterval;
+            if (now - at >= patience)
             {
-                return Of(accused < 0 || accused >= worldSize ? [] : [accused], $"rank {from} reports: {what}");
+                return Of(isNamed ? [accused] : [], $"rank {from} reports: {what}");
             }
         }
 

@@ -154,7 +154,7 @@ public sealed class TcpStore : IDisposable
         {
             string message = mine.Message.Replace(" See docs/operations.md#lost-ranks.", "", StringComparison.Ordinal).TrimEnd('.');
             Link.Tell(FrameKind.Failure, new FieldWriter().Number(mine.Rank).Text(message).ToArray());
-            _ = Task.WaitAny([Lost, Link.Ended], Grace);
+            _ = Task.WaitAny([Lost, Link.Ended], mine.Rank < 0 ? Grace + _options.HeartbeatTimeout : Grace);
         }
 
         _lost.TrySetResult(mine);

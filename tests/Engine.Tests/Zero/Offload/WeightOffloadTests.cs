@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native.Disk;
 using DeepSpeedSharp.Engine.Zero;
 using static TorchSharp.torch;
@@ -53,13 +54,13 @@ public sealed class WeightOffloadTests : IDisposable
         (long Start, long Length)[] parts = [(5000, 4000), (0, 9000), (2999, 3), (17, 1), (4096, 2048), (8999, 1), (100, 3000)];
 
         // All are started before the first is waited for, as reading ahead does.
-        (Tensor Destination, Comm.Work Read)[] reads = [.. parts.Select(part =>
+        (Tensor Destination, Work Read)[] reads = [.. parts.Select(part =>
         {
             Tensor destination = zeros(part.Length, bfloat16);
             return (destination, shards.Read(new ElementRange(part.Start, part.Length), destination));
         })];
 
-        foreach (((long start, long length), (Tensor destination, Comm.Work read)) in parts.Zip(reads))
+        foreach (((long start, long length), (Tensor destination, Work read)) in parts.Zip(reads))
         {
             read.Wait();
             Assert.Equal(values.narrow(0, start, length).to(float32).data<float>().ToArray(), destination.to(float32).data<float>().ToArray());
