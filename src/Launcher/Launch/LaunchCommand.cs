@@ -8,11 +8,10 @@ internal static class LaunchCommand
     /// <summary>Runs the command.</summary>
     /// <param name="words">All words of the command line.</param>
     /// <param name="dryRun">Whether to print the plan, whatever the words say.</param>
-    /// <param name="commands">Names of this program's commands, for messages.</param>
     /// <returns>The exit code: 0, or that of the first failure.</returns>
     /// <exception cref="UsageException">The words are wrong.</exception>
     /// <exception cref="ConfigException">They ask for what is not there.</exception>
-    public static async Task<int> RunAsync(IReadOnlyList<string> words, bool dryRun, IEnumerable<string> commands)
+    public static async Task<int> RunAsync(IReadOnlyList<string> words, bool dryRun)
     {
         LaunchOptions options = LaunchOptionReader.Read(words);
         options = dryRun ? options with { DryRun = true } : options;
@@ -21,7 +20,7 @@ internal static class LaunchCommand
         if (options.Hostfile == Hostfile.DefaultPath && !File.Exists(Hostfile.DefaultPath))
         {
             // A misspelt program should not have to wait for the search for GPUs.
-            _ = options.DryRun ? null : UserProgram.Of(options).Locate(options, machine.Environment.GetValueOrDefault("PATH"), commands);
+            _ = options.DryRun ? null : UserProgram.Of(options).Locate(options, machine.Environment.GetValueOrDefault("PATH"), CommandTable.Names);
         }
 
         RunConsole console = RunConsole.OfProcess(options.Verbosity == Verbosity.Quiet);

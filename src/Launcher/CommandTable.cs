@@ -1,0 +1,41 @@
+using System.CommandLine;
+using DeepSpeedSharp.Launcher.Launch;
+
+namespace DeepSpeedSharp.Launcher;
+
+/// <summary>A command of this program beside training itself.</summary>
+/// <param name="Name">First word of the command line.</param>
+/// <param name="Description">What it is for, in a line.</param>
+/// <param name="Create">Makes its parser. Called only when the command is used, so that no command slows the others' start.</param>
+internal sealed record CommandEntry(string Name, string Description, Func<Command> Create)
+{
+    /// <summary>Its parser, with the description of the table.</summary>
+    public Command ToCommand()
+    {
+        Command command = Create();
+        command.Description = Description;
+        return command;
+    }
+}
+
+/// <summary>All commands, in the order of the help; one line each.</summary>
+internal static class CommandTable
+{
+    /// <summary>Name of the command that prints a plan; its words are those of a start.</summary>
+    public const string Plan = "plan";
+
+    public static IReadOnlyList<CommandEntry> All { get; } =
+    [
+        new("run", "Run a DeepSpeedJob on this machine: one process stands in for each pod.", () => RunCommand.Create()),
+        new("config", "Check a DeepSpeed JSON config, show its learning rates.", () => new("config") { ConfigCheckCommand.Create(), ConfigScheduleCommand.Create() }),
+        new("elastic", "Show the batch size that elasticity chooses, and the numbers of GPUs it fits.", () => ElasticCommand.Create()),
+        new("report", "Show what this machine has for training.", () => ReportCommand.Create()),
+        new("ssh", "Run a command on every host of a hostfile.", () => SshCommand.Create()),
+    ];
+
+    /// <summary>The command of a name; null when there is none.</summary>
+    public static CommandEntry? Find(string name) => All.FirstOrDefault(command => command.Name == name);
+
+    /// <summary>Names of all commands.</summary>
+    public static IEnumerable<string> Names => All.Select(command => command.Name).Append(Plan);
+}
