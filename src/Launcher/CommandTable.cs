@@ -6,13 +6,14 @@ namespace DeepSpeedSharp.Launcher;
 /// <summary>A command of this program beside training itself.</summary>
 /// <param name="Name">First word of the command line.</param>
 /// <param name="Description">What it is for, in a line.</param>
-/// <param name="Create">Makes its parser. Called only when the command is used, so that no command slows the others' start.</param>
-internal sealed record CommandEntry(string Name, string Description, Func<Command> Create)
+/// <param name="Create">Makes its parser, a <see cref="Command"/>; only when the command is used. The type is not named
+/// here, so that help does not load the parser's library.</param>
+internal sealed record CommandEntry(string Name, string Description, Func<object> Create)
 {
     /// <summary>Its parser, with the description of the table.</summary>
     public Command ToCommand()
     {
-        Command command = Create();
+        var command = (Command)Create();
         command.Description = Description;
         return command;
     }
@@ -27,7 +28,7 @@ internal static class CommandTable
     public static IReadOnlyList<CommandEntry> All { get; } =
     [
         new("run", "Run a DeepSpeedJob on this machine: one process stands in for each pod.", () => RunCommand.Create()),
-        new("config", "Check a DeepSpeed JSON config, show its learning rates.", () => new("config") { ConfigCheckCommand.Create(), ConfigScheduleCommand.Create() }),
+        new("config", "Check a DeepSpeed JSON config, show its learning rates.", () => new Command("config") { ConfigCheckCommand.Create(), ConfigScheduleCommand.Create() }),
         new("elastic", "Show the batch size that elasticity chooses, and the numbers of GPUs it fits.", () => ElasticCommand.Create()),
         new("report", "Show what this machine has for training.", () => ReportCommand.Create()),
         new("ssh", "Run a command on every host of a hostfile.", () => SshCommand.Create()),
