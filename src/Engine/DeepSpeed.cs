@@ -80,8 +80,9 @@ public static class DeepSpeed
         };
         client.Check(config);
         EngineLimits.ThrowIfAny(config);
+        ScheduledElasticity.ThrowIfDifferent(config.Elasticity, Environment.GetEnvironmentVariable(ScheduledElasticity.Variable));
         group ??= InitDistributed();
-        BatchPlan batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
+        BatchPlan batch = BatchPlan.Resolve(config, group.WorldSize);
         DataLoader<TBatch>? loader = trainingData is null ? null
             : Loader(trainingData, batch, group, config, shuffleSeed, sampler);
         var engine = new DeepSpeedEngine(model, config, group, device ?? DefaultDevice(group), loader, client,

@@ -35,7 +35,7 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             WorldSize = environment.WorldSize,
         });
         EngineLimits.ThrowIfAny(config, options.ConfigPath);
-        BatchPlan batch = BatchPlan.Resolve(config.Batch, environment.WorldSize);
+        BatchPlan batch = BatchPlan.Resolve(config, environment.WorldSize);
         TorchRuntime.Load();
         Device device = cuda.is_available() && environment.LocalRank < cuda.device_count()
             ? new Device(DeviceType.CUDA, environment.LocalRank!.Value) : CPU;

@@ -17,6 +17,7 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "activation_checkpointing": { "cpu_checkpointing": true, "number_checkpoints": 4, "profile": true } }""", "activation_checkpointing.profile: this setting is not supported yet; use false")]
     [InlineData("""{ "data_types": { "grad_accum_dtype": "bf16" } }""", "data_types.grad_accum_dtype: bf16 gradients of fp32 parameters are not supported; use \"fp32\", or remove it")]
     [InlineData("""{ "checkpoint": { "load_universal": true } }""", "checkpoint.load_universal: this setting is not supported yet; use false")]
+    [InlineData("""{ "elasticity": { "enabled": true, "max_train_batch_size": 64, "micro_batch_sizes": [2], "model_parallel_size": 2, "num_gpus_per_node": 2 } }""", "elasticity.model_parallel_size: a model over several ranks is not supported yet; use 1")]
     public void Problems_SettingBeyondTheEngine_IsNamed(string json, string expected)
     {
         DeepSpeedConfig config = DeepSpeedConfig.Parse(json);
@@ -32,6 +33,7 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "zero_optimization": { "stage": 2, "overlap_comm": true, "contiguous_gradients": false, "reduce_scatter": false, "round_robin_gradients": true, "ignore_unused_parameters": false, "load_from_fp32_weights": false } }""")]
     [InlineData("""{ "optimizer": { "type": "AdamW" }, "scheduler": { "type": "WarmupLR" }, "communication_data_type": "fp32" }""")]
     [InlineData("""{ "fp16": { "enabled": true }, "optimizer": { "type": "Muon" }, "csv_monitor": { "enabled": true } }""")]
+    [InlineData("""{ "elasticity": { "enabled": true, "max_train_batch_size": 64, "micro_batch_sizes": [2, 4] } }""")]
     [InlineData("""{ "elasticity": { "enabled": false }, "comms_logger": { "enabled": false }, "checkpoint": { "tag_validation": "Warn" } }""")]
     public void Problems_WhatTheEngineDoes_IsNone(string json) =>
         Assert.Empty(EngineLimits.Problems(DeepSpeedConfig.Parse(json)));
