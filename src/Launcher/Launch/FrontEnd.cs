@@ -12,7 +12,7 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
     IReadOnlyList<KeyValuePair<string, string>> exports, LocalMachine machine, RunConsole console)
 {
     // More than the ranks' own time, so that the launchers of the nodes can report their ends.
-    private static readonly TimeSpan Grace = NodeRun.Grace + TimeSpan.FromSeconds(10);
+    public static readonly TimeSpan Grace = NodeRun.Grace + TimeSpan.FromSeconds(10);
 
     /// <summary>What this machine starts for a world; empty when it starts the ranks itself.</summary>
     public static IReadOnlyList<IReadOnlyList<string>> Commands(
@@ -53,6 +53,14 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
             await File.WriteAllTextAsync(HostListPath, MpiCommands.HostList(world));
         }
 
+        if (options.Verbosity == Verbosity.Debug)
+        {
+            foreach (IReadOnlyList<string> command in commands)
+            {
+                console.Say(string.Join(' ', command.Select(ShellText.Quote)));
+            }
+        }
+
         using var stop = new StopSignals();
         using ChildGuard guard = ChildGuard.Start(Grace);
         try
@@ -61,13 +69,13 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
             {
                 var failures = new PdshFailures();
                 NodeProcess pdsh = NodeProcess.Start(
-                    Node(backend, 0, commands[0], environment), program, null, console, guard, onLine: failures.Read);
+                    Node(backend, commands[0], environment), program, null, console, guard, onLine: failures.Read);
                 return await new PdshRun(pdsh, failures, stop, console).RunAsync();
             }
 
-            List<NodeProcess> nodes = [.. commands.Select((command, node) =>
-                NodeProcess.Start(Node(backend, node, command, environment), program, null, console, guard,
-                    keepInput: backend == Backend.Ssh))];
+            List<NodeProcess> nodes = backend == Backend.Ssh
+                ? SshNodes.Start(commands, world, program, environment, console, guard)
+                : [NodeProcess.Start(Node(backend, commands[0], environment), program, null, console, guard)];
             AttemptEnd end = await new Attempt(nodes, Grace, stop, console).RunAsync();
             return end.Failed is { } failed ? await failed.Exit : end.IsStopped ? ExitCodes.Stopped : ExitCodes.Done;
         }
@@ -77,14 +85,6 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
         }
     }
 
-    private LaunchNode Node(Backend backend, int node, IReadOnlyList<string> command, Dictionary<string, string> environment)
-    {
-        if (options.Verbosity == Verbosity.Debug)
-        {
-            console.Say(string.Join(' ', command.Select(ShellText.Quote)));
-        }
-
-        string label = backend == Backend.Ssh ? world.Hosts[node].Host : Backends.NameOf(backend);
-        return new LaunchNode(node, label, backend == Backend.Ssh ? $"host {label}" : label, command, [], environment);
-    }
+    private static LaunchNode Node(Backend backend, IReadOnlyList<string> command, Dictionary<string, string> environment) =>
+        new(0, Backends.NameOf(backend), Backends.NameOf(backend), command, [], environment);
 }

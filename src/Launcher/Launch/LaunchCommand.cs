@@ -24,6 +24,7 @@ internal static class LaunchCommand
         }
 
         RunConsole console = RunConsole.OfProcess(options.Verbosity == Verbosity.Quiet);
+        Elasticity? elastic = Elasticity.From(options, console);
         World world = World.Resolve(options, Surrounding(options, machine));
         IReadOnlyList<KeyValuePair<string, string>> variables = EnvironmentFiles(machine);
         if (world.Backend is not null)
@@ -33,6 +34,7 @@ internal static class LaunchCommand
 
         if (options.DryRun)
         {
+            world = elastic is null ? world : world with { Hosts = elastic.Choose(world.Hosts) ?? throw elastic.TooFew(world.Hosts, world.Hosts) };
             Print(new PlanDocument(world, variables, RankPlan.All(world, PlanOptions(world, options)),
                 FrontEnd.Commands(world, options, variables)), options.Json);
             return ExitCodes.Done;
@@ -48,7 +50,8 @@ internal static class LaunchCommand
             console.Say(note);
         }
 
-        return world.Backend is null ? await new NodeRun(world, options, variables, machine, console).RunAsync()
+        return world.Backend is null ? await new NodeRun(world, options, variables, machine, console, elastic).RunAsync()
+            : elastic is not null ? await new ElasticFrontEnd(world, options, elastic, variables, machine, console).RunAsync()
             : await new FrontEnd(world, options, variables, machine, console).RunAsync();
     }
 
@@ -74,12 +77,6 @@ internal static class LaunchCommand
 
     private static void Refuse(LaunchOptions options)
     {
-        if (options.ElasticTraining || options.MinElasticNodes is not null || options.MaxElasticNodes is not null)
-        {
-            throw Refusal.Option("--elastic_training", "this release does not change the number of nodes while it trains",
-                "remove it, --min_elastic_nodes and --max_elastic_nodes; a DeepSpeedJob restarts from its last checkpoint");
-        }
-
         if (options.Autotuning.Length > 0)
         {
             throw Refusal.Option("--autotuning", "this release does not search for configs", "remove it");
