@@ -1,4 +1,5 @@
 using System.CommandLine;
+using DeepSpeedSharp.Launcher.Cluster;
 using DeepSpeedSharp.Launcher.Launch;
 
 namespace DeepSpeedSharp.Launcher;
@@ -28,6 +29,11 @@ internal static class CommandTable
     public static IReadOnlyList<CommandEntry> All { get; } =
     [
         new("run", "Run a DeepSpeedJob on this machine: one process stands in for each pod.", () => RunCommand.Create()),
+        new("submit", "Give a DeepSpeedJob to a Kubernetes cluster and follow it to its end.", () => SubmitCommand.Create()),
+        new("jobs", "List the jobs of a cluster.", () => JobsCommand.Create()),
+        new("logs", "Show what the nodes of a job print.", () => LogsCommand.Create()),
+        new("describe", "Show all that is known of a job.", () => DescribeCommand.Create()),
+        new("stop", "Let a job's pods save and end; submit lets it go on.", () => StopCommand.Create()),
         new("config", "Check a DeepSpeed JSON config, show its learning rates.", () => new Command("config") { ConfigCheckCommand.Create(), ConfigScheduleCommand.Create() }),
         new("elastic", "Show the batch size that elasticity chooses, and the numbers of GPUs it fits.", () => ElasticCommand.Create()),
         new("report", "Show what this machine has for training.", () => ReportCommand.Create()),

@@ -78,8 +78,12 @@ internal sealed class LauncherProcess : IDisposable
     }
 
     /// <summary>Waits until a text was printed.</summary>
-    public async Task PrintsAsync(string text) =>
-        await UntilAsync(() => Text.Contains(text, StringComparison.Ordinal), $"\"{text}\"");
+    public async Task PrintsAsync(string text)
+    {
+        // Asked in this order: what was printed last is there when the end is.
+        await UntilAsync(() => _ended.IsCompleted || Text.Contains(text, StringComparison.Ordinal), $"\"{text}\"");
+        Assert.Contains(text, Text, StringComparison.Ordinal);
+    }
 
     /// <summary>Waits for a condition.</summary>
     public async Task UntilAsync(Func<bool> condition, string what)
