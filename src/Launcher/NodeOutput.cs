@@ -1,4 +1,5 @@
 using System.Text;
+using DeepSpeedSharp.Launcher.Launch;
 
 namespace DeepSpeedSharp.Launcher;
 
@@ -80,6 +81,11 @@ internal sealed class NodeOutput : IDisposable
     {
         string line = Encoding.UTF8.GetString([.. bytes]).TrimEnd('\r');
         bytes.Clear();
+        if (Heartbeat.Is(line))
+        {
+            return;
+        }
+
         lock (_gate)
         {
             _last.Enqueue(line);

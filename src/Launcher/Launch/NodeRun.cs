@@ -31,6 +31,7 @@ internal sealed class NodeRun(World world, LaunchOptions options,
         if (options.HasLifeline)
         {
             Lifeline.Watch(stop);
+            Heartbeat.Watch(machine.Environment.GetValueOrDefault("SSH_CONNECTION"), stop, console);
         }
 
         using ChildGuard guard = ChildGuard.Start(Grace);
