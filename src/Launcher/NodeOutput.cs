@@ -81,6 +81,7 @@ internal sealed class NodeOutput : IDisposable
     {
         string line = Encoding.UTF8.GetString([.. bytes]).TrimEnd('\r');
         bytes.Clear();
+        _onLine?.Invoke(line);
         if (Heartbeat.Is(line))
         {
             return;
@@ -95,7 +96,6 @@ internal sealed class NodeOutput : IDisposable
             }
         }
 
-        _onLine?.Invoke(line);
         _console.Relay(_node, line);
     }
 }

@@ -46,8 +46,8 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
         }
 
         string ranks = world.Size == 1 ? "1 rank" : $"{world.Size} ranks";
-        string hosts = world.Hosts.Count == 1 ? "1 host" : $"{world.Hosts.Count} hosts";
-        console.Say($"{ranks} on {hosts}, started with {Backends.NameOf(backend)}");
+        string count = world.Hosts.Count == 1 ? "1 host" : $"{world.Hosts.Count} hosts";
+        console.Say($"{ranks} on {count}, started with {Backends.NameOf(backend)}");
         if (backend == Backend.Mvapich)
         {
             await File.WriteAllTextAsync(HostListPath, MpiCommands.HostList(world));
@@ -67,10 +67,10 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
         {
             if (backend == Backend.Pdsh)
             {
-                var failures = new PdshFailures();
+                var hosts = new PdshHosts();
                 NodeProcess pdsh = NodeProcess.Start(
-                    Node(backend, commands[0], environment), program, null, console, guard, onLine: failures.Read);
-                return await new PdshRun(pdsh, failures, stop, console).RunAsync();
+                    Node(backend, commands[0], environment), program, null, console, guard, onLine: hosts.Read);
+                return await new PdshRun(pdsh, hosts, (host, command) => SshProbe.Ask(host, command, options), stop, console).RunAsync();
             }
 
             List<NodeProcess> nodes = backend == Backend.Ssh

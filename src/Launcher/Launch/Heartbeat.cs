@@ -11,8 +11,8 @@ namespace DeepSpeedSharp.Launcher.Launch;
 /// </remarks>
 internal static class Heartbeat
 {
-    /// <summary>What is sent: a control character that no program prints at the beginning of a line.</summary>
-    public const string Word = "\u0016deepspeed-alive";
+    /// <summary>How what is sent begins: with a control character that no program prints. The process id follows.</summary>
+    public const string Word = "\u0016deepspeed-alive ";
 
     /// <summary>Time without acknowledgement after which the front end counts as lost.</summary>
     public static readonly TimeSpan Longest = TimeSpan.FromSeconds(20);
@@ -21,7 +21,7 @@ internal static class Heartbeat
     private static readonly TimeSpan Poll = TimeSpan.FromSeconds(1);
 
     /// <summary>Whether a line of a node's launcher is no more than its heartbeat. pdsh writes the host's name in front.</summary>
-    public static bool Is(string line) => line.EndsWith(Word, StringComparison.Ordinal);
+    public static bool Is(string line) => line.Contains(Word, StringComparison.Ordinal);
 
     /// <summary>Sends, and asks to stop when nothing arrives any more.</summary>
     /// <param name="connection">Value of SSH_CONNECTION; null where there is no sshd.</param>
@@ -29,9 +29,9 @@ internal static class Heartbeat
     /// <param name="console">Where to send.</param>
     public static void Watch(string? connection, StopSignals stop, RunConsole console)
     {
+        _ = SendAsync(stop, console);
         if (SshConnection.Parse(connection) is { } ends)
         {
-            _ = SendAsync(stop, console);
             _ = LookAsync(ends, stop, console);
         }
     }
@@ -41,7 +41,7 @@ internal static class Heartbeat
         while (!stop.IsRequested)
         {
             // On a thread of its own: it may block for ever, once nothing takes what was written before.
-            await Task.Factory.StartNew(() => console.Detail(Word), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            await Task.Factory.StartNew(() => console.Detail($"{Word}{Environment.ProcessId}"), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
             await Task.WhenAny(Task.Delay(Pulse), stop.Requested);
         }
     }

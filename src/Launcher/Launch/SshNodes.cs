@@ -14,5 +14,5 @@ internal static class SshNodes
         IReadOnlyDictionary<string, string> environment, RunConsole console, ChildGuard guard) =>
         [.. commands.Select((command, node) => NodeProcess.Start(
             new LaunchNode(node, world.Hosts[node].Host, $"host {world.Hosts[node].Host}", command, [], environment),
-            program, null, console, guard, keepInput: true))];
+            program, null, console, guard, hasLauncher: true))];
 }
