@@ -36,7 +36,7 @@ internal static partial class Libc
     public static partial int SetVariable(string name, string value, int replace);
 
     /// <summary>Lets the kernel send this process, and the program it becomes, a signal when its parent dies.</summary>
-    public static void SignalAtDeathOfParent(int signal) => Control(SetParentDeathSignal, signal, 0, 0, 0);
+    public static void SignalAtDeathOfParent(int signal) => _ = Control(SetParentDeathSignal, signal, 0, 0, 0);
 
     /// <summary>Whether this user may execute a file.</summary>
     public static bool CanExecute(string path) => Access(path, ExecuteAccess) == 0;

@@ -67,7 +67,6 @@ public sealed class HostTests(HostNetwork network) : IDisposable
     [InlineData("pdsh", "host worker-2 failed with exit code 137")]
     [InlineData("ssh", "host worker-2 failed with exit code 137")]
     [InlineData("openmpi", "failed with exit code")]
-    [InlineData("slurm", "failed with exit code")]
     public async Task Kill_LauncherOfOneHost_EndsAllHosts(string launcher, string expected)
     {
         network.Need();
