@@ -37,6 +37,7 @@ internal static class CommandTable
         new("config", "Check a DeepSpeed JSON config, show its learning rates.", () => new Command("config") { ConfigCheckCommand.Create(), ConfigScheduleCommand.Create() }),
         new("elastic", "Show the batch size that elasticity chooses, and the numbers of GPUs it fits.", () => ElasticCommand.Create()),
         new("report", "Show what this machine has for training.", () => ReportCommand.Create()),
+        new("completion", "Print what bash, zsh or fish reads to complete this program's words.", () => CompletionCommand.Create()),
         new("ssh", "Run a command on every host of a hostfile.", () => SshCommand.Create()),
     ];
 

@@ -17,6 +17,8 @@ try
     {
         case [NodeCommand.Mode, .. string[] node]:
             return await LaunchCommand.RunNodeAsync(node);
+        case [CompletionCommand.Mode, .. string[] words]:
+            return CompletionCommand.Answer(words);
         case [MpiRank.Mode, .. string[] { Length: > 0 } rank]:
             return MpiRank.Run(rank);
         case ["--help" or "-h" or "-?"] or [CommandTable.Plan, "--help" or "-h" or "-?"]:
@@ -24,8 +26,8 @@ try
             return ExitCodes.Done;
         case []:
             throw new UsageException(["there is neither a program to start nor a command"]);
-        case [CommandTable.Plan, .. string[] words]:
-            return await LaunchCommand.RunAsync(words, dryRun: true);
+        case [CommandTable.Plan, .. string[] plan]:
+            return await LaunchCommand.RunAsync(plan, dryRun: true);
         case ["--version"]:
             return await ParsedCommand.RunAsync(null, args);
     }
