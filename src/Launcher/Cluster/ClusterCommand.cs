@@ -45,7 +45,7 @@ internal static class ClusterCommand
         }
         catch (ApiException e)
         {
-            await Console.Error.WriteLineAsync($"deepspeed: {connection.Server} refused: {e.Message}; {Fix(e)}");
+            await Console.Error.WriteLineAsync($"deepspeed: {connection.Server} refused: {e.Message.Trim()}; {Fix(e)}");
             return ExitCodes.Configuration;
         }
         catch (Exception e) when (IsOutage(e))
