@@ -28,7 +28,7 @@ public sealed class ElasticTests
     [Fact]
     public async Task Elastic_RankFailsOnce_EveryRankStartsAgain()
     {
-        using var ranks = new RankFolder(Place + "[ $RANK = 1 ] && [ ! -e saved ] && { touch saved; exit 7; }\nwhile [ ! -e saved ]; do sleep 0.05; done; [ $TORCHELASTIC_RESTART_COUNT = 1 ] || sleep 60");
+        using var ranks = new RankFolder(Place + "touch up$RANK; while [ ! -e up0 ]; do sleep 0.05; done\n[ $RANK = 1 ] && [ ! -e saved ] && { touch saved; exit 7; }\nwhile [ ! -e saved ]; do sleep 0.05; done; [ $TORCHELASTIC_RESTART_COUNT = 1 ] || sleep 60");
 
         (int exitCode, string text) = await ranks.RunAsync("--elastic_training", "--master_addr", "127.0.0.1", "--num_gpus", "2", "./rank.sh");
 
