@@ -109,6 +109,44 @@ public sealed record BatchPlan(int TrainBatchSize, int MicroBatchSize, int Gradi
         return plan!;
     }
 
+    /// <summary>The numbers of a whole config: what it states, or what its elasticity section chooses for the world size.</summary>
+    /// <param name="config">A config without problems.</param>
+    /// <param name="worldSize">Data-parallel ranks, at least 1.</param>
+    /// <param name="errors">Receives the problem when the numbers do not fit.</param>
+    /// <returns>The plan, or null when a problem was added.</returns>
+    public static BatchPlan? Resolve(DeepSpeedConfig config, int worldSize, ConfigErrors errors)
+    {
+        if (!config.Elasticity.Enabled)
+        {
+            return Resolve(config.Batch, worldSize, errors);
+        }
+
+        try
+        {
+            ElasticBatch batch = ElasticBatch.For(config.Elasticity, worldSize);
+            int micro = batch.MicroBatchSize!.Value;
+            return new BatchPlan(batch.TrainBatchSize, micro, batch.TrainBatchSize / micro / worldSize, worldSize);
+        }
+        catch (ConfigException e)
+        {
+            errors.AddAll("", e.Errors);
+            return null;
+        }
+    }
+
+    /// <summary>The numbers of a whole config, or an exception.</summary>
+    /// <param name="config">A config without problems.</param>
+    /// <param name="worldSize">Data-parallel ranks, at least 1.</param>
+    /// <returns>The plan.</returns>
+    /// <exception cref="ConfigException">The numbers do not fit the world size.</exception>
+    public static BatchPlan Resolve(DeepSpeedConfig config, int worldSize)
+    {
+        var errors = new ConfigErrors();
+        BatchPlan? plan = Resolve(config, worldSize, errors);
+        errors.ThrowIfAny("the batch sizes");
+        return plan!;
+    }
+
     private static string Explain(int train, int? micro, int? steps, int worldSize)
     {
         string factors = string.Join(" x ", new[]

@@ -92,13 +92,6 @@ public sealed record ConfigReport(DeepSpeedConfig? Config, BatchPlan? Batch, IRe
 
     private static BatchPlan? Plan(DeepSpeedConfig config, int worldSize, ConfigErrors errors)
     {
-        if (config.Elasticity.Enabled)
-        {
-            errors.Add("elasticity.enabled", "batch sizes cannot be chosen by elasticity yet",
-                "use false, and give \"train_micro_batch_size_per_gpu\"");
-            return null;
-        }
-
         if (worldSize % config.SequenceParallelSize != 0)
         {
             errors.Add("sequence_parallel_size", $"{worldSize} ranks are not a multiple of {config.SequenceParallelSize}",
@@ -106,7 +99,7 @@ public sealed record ConfigReport(DeepSpeedConfig? Config, BatchPlan? Batch, IRe
             return null;
         }
 
-        return BatchPlan.Resolve(config.Batch, worldSize / config.SequenceParallelSize, errors);
+        return BatchPlan.Resolve(config, worldSize / config.SequenceParallelSize, errors);
     }
 
     private static JsonArray List(IEnumerable<ConfigError> errors) => new([.. errors.Select(e => new JsonObject

@@ -86,9 +86,10 @@ public sealed partial record DeepSpeedConfig
             ConfigRules.Check(config, reading.Errors);
         }
 
-        if (worldSize is { } ranks && !reading.Errors.All.Skip(before).Any(e => BatchConfig.Concerns(e.Path)))
+        if (worldSize is { } ranks && !reading.Errors.All.Skip(before).Any(e => BatchConfig.Concerns(e.Path)
+            || e.Path.StartsWith("elasticity", StringComparison.Ordinal)))
         {
-            BatchPlan.Resolve(config.Batch, ranks, reading.Errors);
+            BatchPlan.Resolve(config, ranks, reading.Errors);
         }
 
         return config;

@@ -188,7 +188,8 @@ public static class EngineLimits
             errors.Add("checkpoint.checkpoint_serialization", "checkpoints are safetensors files, not PyTorch's", "remove it");
         }
 
-        NotYet(errors, config.Elasticity.Enabled, "elasticity.enabled", "use false, and name the batch sizes", "elasticity");
+        NotYet(errors, config.Elasticity is { Enabled: true, ModelParallelSize: > 1 }, "elasticity.model_parallel_size", "use 1",
+            "a model over several ranks");
         NotYet(errors, config.AsyncIO.UseGds, "aio.use_gds", "use false");
     }
 

@@ -125,13 +125,14 @@ public static partial class DeepSpeed
         };
         client.Check(config);
         EngineLimits.ThrowIfAny(config);
+        ScheduledElasticity.ThrowIfDifferent(config.Elasticity, Environment.GetEnvironmentVariable(ScheduledElasticity.Variable));
         group ??= InitDistributed();
         if (config.CommsLogger.Enabled)
         {
             group.Configure(config.CommsLogger, print);
         }
 
-        BatchPlan batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
+        BatchPlan batch = BatchPlan.Resolve(config, group.WorldSize);
         DataLoader<TBatch>? loader = trainingData is null ? null
             : Loader(trainingData, batch, group, config, shuffleSeed, sampler);
         var engine = new DeepSpeedEngine(model, config, group, device ?? LocalDevice(group.Environment), loader, client,

@@ -50,7 +50,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         IDataPosition? data, ClientParts client, ObserverOutput output)
     {
         (Module, _config, Group, Device, _data) = (module, config, group, device, data);
-        Batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
+        Batch = BatchPlan.Resolve(config, group.WorldSize);
         _precision = PrecisionPlan.From(config);
         _warn = group.Rank == 0 ? output.Warn : _ => { };
         _parameters = new FlatParameters(module, device, _precision, client.Groups(config), Sharding.From(config.Zero, group),

@@ -60,6 +60,17 @@ public sealed record DeepSpeedJobManifest(string Name, string Namespace, DeepSpe
         return manifest!;
     }
 
+    /// <summary>The whole manifest as it is sent to a cluster: labels and annotations too, and the spec verbatim.</summary>
+    /// <param name="yaml">YAML or JSON text that <see cref="Parse"/> accepts.</param>
+    /// <exception cref="ConfigException">The text is no YAML mapping.</exception>
+    public static JsonObject ToObject(string yaml)
+    {
+        var errors = new ConfigErrors();
+        JsonObject? root = YamlJson.Read(yaml, errors);
+        errors.ThrowIfAny("the manifest");
+        return root!;
+    }
+
     private static DeepSpeedJobManifest? Read(string yaml, ConfigErrors errors)
     {
         if (YamlJson.Read(yaml, errors) is not { } root)

@@ -25,7 +25,7 @@ internal static class ElasticCommand
             CustomParser = ConfigCheckCommand.ReadWorldSize,
         };
         var json = new Option<bool>("--json") { Description = "Print the numbers as JSON." };
-        var command = new Command("elastic", "Show the batch size that elasticity chooses, and the numbers of GPUs it fits.")
+        var command = new Command("elastic")
         {
             config, worldSize, json,
         };

@@ -28,6 +28,7 @@ internal static class ExitCodeText
         SignalBase + Libc.Kill => "SIGKILL, often out of memory; see `dmesg`",
         SignalBase + 11 => "SIGSEGV, a crash in native code",
         SignalBase + Libc.Terminate => "SIGTERM",
+        255 => "of ssh: no connection to the host, or it was lost",
         _ => null,
     };
 }

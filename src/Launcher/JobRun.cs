@@ -15,6 +15,7 @@ internal sealed class JobRun(LocalJob job, RunConsole console)
         using IDisposable taken = job.Folder.Open();
         using var stop = new StopSignals();
         var grace = TimeSpan.FromSeconds(job.Spec.GracePeriodSeconds());
+        var allowed = new Restarts(job.Spec.MaxRestarts(), "restart.maxRestarts", console);
         using ChildGuard guard = ChildGuard.Start(grace);
         for (int restarts = 0; ; restarts++)
         {
@@ -29,7 +30,7 @@ internal sealed class JobRun(LocalJob job, RunConsole console)
             }
 
             int exitCode = await failed.Exit;
-            if (stop.IsRequested || !await MayRestartAsync(exitCode, restarts, stop))
+            if (!await allowed.MayAsync(exitCode, restarts, stop))
             {
                 string state = $"failed: {failed.Node.FullName}, {ExitCodeText.Describe(exitCode)}";
                 RunSummary.Write(job, number, restarts, state, console);
@@ -63,27 +64,5 @@ internal sealed class JobRun(LocalJob job, RunConsole console)
             nodes.ForEach(node => node.Kill());
             throw;
         }
-    }
-
-    private async Task<bool> MayRestartAsync(int exitCode, int restarts, StopSignals stop)
-    {
-        int limit = job.Spec.MaxRestarts();
-        if (!RestartPolicy.CanHelp(exitCode))
-        {
-            console.Say($"not starting again: {ExitCodeText.Describe(exitCode)} needs a correction first");
-            return false;
-        }
-
-        if (restarts >= limit)
-        {
-            console.Say(limit == 0 ? "not starting again: restart.maxRestarts is 0"
-                : $"giving up: restart.maxRestarts allows {limit}");
-            return false;
-        }
-
-        TimeSpan pause = RestartPolicy.Pause(restarts + 1);
-        console.Say($"restart {restarts + 1} of {limit} in {pause.TotalSeconds:0} s");
-        await Task.WhenAny(Task.Delay(pause), stop.Requested);
-        return !stop.IsRequested;
     }
 }

@@ -10,6 +10,7 @@ internal static partial class Libc
     public const int Terminate = 15;
 
     private const int ExecuteAccess = 1;
+    private const int SetParentDeathSignal = 1;
 
     /// <summary>Makes this process the leader of a new session, out of reach of the terminal's Ctrl-C.</summary>
     [LibraryImport("libc", EntryPoint = "setsid", SetLastError = true)]
@@ -34,11 +35,17 @@ internal static partial class Libc
     [LibraryImport("libc", EntryPoint = "setenv", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int SetVariable(string name, string value, int replace);
 
+    /// <summary>Lets the kernel send this process, and the program it becomes, a signal when its parent dies.</summary>
+    public static void SignalAtDeathOfParent(int signal) => _ = Control(SetParentDeathSignal, signal, 0, 0, 0);
+
     /// <summary>Whether this user may execute a file.</summary>
     public static bool CanExecute(string path) => Access(path, ExecuteAccess) == 0;
 
     /// <summary>Gives a signal its default action again; if ignored, it would stay so in the next program.</summary>
     public static void ResetSignal(int signal) => Handle(signal, 0);
+
+    [LibraryImport("libc", EntryPoint = "prctl")]
+    private static partial int Control(int option, nint first, nint second, nint third, nint fourth);
 
     [LibraryImport("libc", EntryPoint = "access", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Access(string path, int mode);

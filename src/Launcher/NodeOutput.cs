@@ -1,4 +1,5 @@
 using System.Text;
+using DeepSpeedSharp.Launcher.Launch;
 
 namespace DeepSpeedSharp.Launcher;
 
@@ -80,6 +81,12 @@ internal sealed class NodeOutput : IDisposable
     {
         string line = Encoding.UTF8.GetString([.. bytes]).TrimEnd('\r');
         bytes.Clear();
+        _onLine?.Invoke(line);
+        if (Heartbeat.Is(line))
+        {
+            return;
+        }
+
         lock (_gate)
         {
             _last.Enqueue(line);
@@ -89,7 +96,6 @@ internal sealed class NodeOutput : IDisposable
             }
         }
 
-        _onLine?.Invoke(line);
         _console.Relay(_node, line);
     }
 }

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using DeepSpeedSharp.Launcher.Launch;
 
 namespace DeepSpeedSharp.Launcher;
 
@@ -6,11 +7,12 @@ namespace DeepSpeedSharp.Launcher;
 internal sealed class NodeProcess
 {
     private static readonly TimeSpan EndOfOutput = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan EndOfLauncher = TimeSpan.FromSeconds(5);
     private readonly Process _process;
     private readonly ProcessSession _session;
     private readonly NodeOutput _output;
     private readonly RunConsole _console;
-    private bool _endsWithInput;
+    private bool _hasLauncher;
     private long _endedAt;
 
     private NodeProcess(LaunchNode node, Process process, ProcessSession session, NodeOutput output, RunConsole console)
@@ -43,11 +45,11 @@ internal sealed class NodeProcess
     /// <param name="logPath">File for its complete output; null for none.</param>
     /// <param name="console">Where its lines are shown.</param>
     /// <param name="guard">Sees to its end when the launcher dies.</param>
-    /// <param name="keepInput">Whether its input stays open, and its end means what SIGTERM means to others.</param>
+    /// <param name="hasLauncher">Whether it leads to the launcher of another host, which takes words from its input.</param>
     /// <param name="onLine">Reads each line too.</param>
     public static NodeProcess Start(
         LaunchNode node, string program, string? logPath, RunConsole console, ChildGuard guard,
-        bool keepInput = false, Action<string>? onLine = null)
+        bool hasLauncher = false, Action<string>? onLine = null)
     {
         ProcessStartInfo start = ThisProgram.StartInfo(ChildExec.Arguments(program, node.CommandLine));
         (start.RedirectStandardInput, start.RedirectStandardOutput, start.RedirectStandardError) = (true, true, true);
@@ -61,29 +63,53 @@ internal sealed class NodeProcess
         Process process = Process.Start(start)!;
         ProcessSession session = ProcessSession.Of(process.Id);
         guard.Watch(session);
-        if (!keepInput)
+        if (!hasLauncher)
         {
             process.StandardInput.Close();
         }
 
-        return new NodeProcess(node, process, session, output, console) { _endsWithInput = keepInput };
+        return new NodeProcess(node, process, session, output, console) { _hasLauncher = hasLauncher };
     }
 
     /// <summary>Asks the program to save and end.</summary>
     public void Terminate()
     {
-        if (_endsWithInput)
-        {
-            _process.StandardInput.Close();
-        }
-        else
+        if (!_hasLauncher)
         {
             _session.Terminate();
         }
+        else if (!TryWrite(Lifeline.Stop))
+        {
+            _session.Kill();
+        }
     }
 
-    /// <summary>Ends the program and everything it started.</summary>
-    public void Kill() => _session.Kill();
+    /// <summary>Ends the program and everything it started, also on another host.</summary>
+    public void Kill()
+    {
+        if (_hasLauncher && TryWrite(Lifeline.Kill))
+        {
+            _ = Task.WhenAny(Exit, Task.Delay(EndOfLauncher)).ContinueWith(_ => _session.Kill(), TaskScheduler.Default);
+        }
+        else
+        {
+            _session.Kill();
+        }
+    }
+
+    private bool TryWrite(string word)
+    {
+        try
+        {
+            _process.StandardInput.WriteLine(word);
+            _process.StandardInput.Flush();
+            return !_process.HasExited;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+    }
 
     private async Task<int> FollowAsync()
     {

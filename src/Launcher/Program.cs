@@ -1,5 +1,3 @@
-using System.CommandLine;
-using System.CommandLine.Invocation;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Launcher;
 using DeepSpeedSharp.Launcher.Launch;
@@ -13,45 +11,29 @@ switch (args)
         return await ChildGuard.RunAsync(guard);
 }
 
-var root = new RootCommand("DeepSpeedSharp: distributed training for .NET")
-{
-    RunCommand.Create(),
-    new Command("config", "Work with DeepSpeed JSON configs.") { ConfigCheckCommand.Create(), ConfigScheduleCommand.Create() },
-    ElasticCommand.Create(),
-    CheckpointCommand.Create(),
-    ReportCommand.Create(),
-    BenchCommand.Create(),
-    SshCommand.Create(),
-};
-const string Plan = "plan";
-string[] commands = [.. root.Subcommands.Select(command => command.Name), Plan];
 try
 {
     switch (args)
     {
         case [NodeCommand.Mode, .. string[] node]:
             return await LaunchCommand.RunNodeAsync(node);
+        case [CompletionCommand.Mode, .. string[] words]:
+            return CompletionCommand.Answer(words);
         case [MpiRank.Mode, .. string[] { Length: > 0 } rank]:
             return MpiRank.Run(rank);
-        case ["--help" or "-h" or "-?"] or [Plan, "--help" or "-h" or "-?"]:
-            LaunchHelp.Write(Console.Out, [(Plan, "Print what a start would do: the same as --dry_run. Add --json for programs."),
-                .. root.Subcommands.Select(command => (command.Name, command.Description))]);
+        case ["--help" or "-h" or "-?"] or [CommandTable.Plan, "--help" or "-h" or "-?"]:
+            LaunchHelp.Write(Console.Out);
             return ExitCodes.Done;
-        case [Plan, .. string[] words]:
-            return await LaunchCommand.RunAsync(words, dryRun: true, commands);
-        case [not "--version", ..] when !commands.Contains(args[0]):
-            return await LaunchCommand.RunAsync(args, dryRun: false, commands);
+        case []:
+            throw new UsageException(["there is neither a program to start nor a command"]);
+        case [CommandTable.Plan, .. string[] plan]:
+            return await LaunchCommand.RunAsync(plan, dryRun: true);
+        case ["--version"]:
+            return await ParsedCommand.RunAsync(null, args);
     }
 
-    ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
-    if (parsed.Action is ParseErrorAction)
-    {
-        return UsageError.Report(parsed, Console.Error);
-    }
-
-    // No termination timeout: the run command handles Ctrl-C and SIGTERM itself, so that workers can save first.
-    return await parsed.InvokeAsync(
-        new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+    return CommandTable.Find(args[0]) is { } command ? await ParsedCommand.RunAsync(command, args)
+        : await LaunchCommand.RunAsync(args, dryRun: false);
 }
 catch (UsageException e)
 {

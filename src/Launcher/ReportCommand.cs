@@ -20,7 +20,7 @@ internal static class ReportCommand
     public static Command Create()
     {
         var json = new Option<bool>("--json") { Description = "Print the report as JSON." };
-        var command = new Command("report", "Show what this machine has: .NET, processors, memory, GPUs, libtorch, launchers.") { json };
+        var command = new Command("report") { json };
         command.SetAction(parsed => Show(parsed.GetValue(json)));
         return command;
     }

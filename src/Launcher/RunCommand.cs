@@ -24,7 +24,7 @@ internal static class RunCommand
             HelpName = "PATH",
         };
         var dryRun = new Option<bool>("--dry-run") { Description = "Print what would be started, and start nothing." };
-        var command = new Command("run", "Run a job on this machine: one process stands in for each pod.")
+        var command = new Command("run")
         {
             file, runDir, worker, dryRun,
         };

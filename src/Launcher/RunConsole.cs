@@ -9,7 +9,9 @@ internal sealed class RunConsole(TextWriter output, TextWriter error, bool colou
 {
     // Cyan, yellow, green, magenta, blue, red.
     private static readonly int[] Palette = [36, 33, 32, 35, 34, 31];
+    private static readonly TimeSpan Turn = TimeSpan.FromMilliseconds(100);
     private readonly Lock _line = new();
+    private volatile bool _isMute;
 
     /// <summary>The console of this process; plain when it is no terminal or NO_COLOR is set (no-color.org).</summary>
     public static RunConsole OfProcess(bool quiet = false) => new(Console.Out, Console.Error,
@@ -34,27 +36,36 @@ internal sealed class RunConsole(TextWriter output, TextWriter error, bool colou
     /// <summary>Shows a line as it is.</summary>
     public void Detail(string line) => Write(output, line);
 
+    /// <summary>Shows nothing any more, because nobody is there to read it; never waits for a writer that waits for ever.</summary>
+    public void Mute() => _isMute = true;
+
     /// <summary>Shows a failure and its details.</summary>
-    public void Problem(string text, params IEnumerable<string> details)
+    public void Problem(string text, params IEnumerable<string> details) =>
+        Write(error, [$"deepspeed: {text}", .. details]);
+
+    private void Write(TextWriter writer, params IEnumerable<string> lines)
     {
-        lock (_line)
+        while (!_isMute)
         {
-            error.WriteLine($"deepspeed: {text}");
-            foreach (string line in details)
+            if (!_line.TryEnter(Turn))
             {
-                error.WriteLine(line);
+                continue;
             }
 
-            error.Flush();
-        }
-    }
+            try
+            {
+                foreach (string line in lines)
+                {
+                    writer.WriteLine(line);
+                }
 
-    private void Write(TextWriter writer, string line)
-    {
-        lock (_line)
-        {
-            writer.WriteLine(line);
-            writer.Flush();
+                writer.Flush();
+                return;
+            }
+            finally
+            {
+                _line.Exit();
+            }
         }
     }
 }

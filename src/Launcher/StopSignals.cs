@@ -46,6 +46,9 @@ internal sealed class StopSignals : IDisposable
         }
     }
 
+    /// <summary>Asks for an end at once.</summary>
+    public void Insist() => _insisted.TrySetResult();
+
     private void Receive(PosixSignalContext context)
     {
         context.Cancel = true;

@@ -37,7 +37,7 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
             WorldSize = environment.WorldSize,
         });
         EngineLimits.ThrowIfAny(config, options.ConfigPath);
-        BatchPlan batch = BatchPlan.Resolve(config.Batch, environment.WorldSize);
+        BatchPlan batch = BatchPlan.Resolve(config, environment.WorldSize);
         TorchRuntime.Load();
         Device device = DeepSpeed.LocalDevice(environment);
         int length = options.SequenceLength ?? Math.Min(source.Config.Positions, 1024);

@@ -22,6 +22,7 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "checkpoint": { "writer": { "type": "MOCK" } } }""", "checkpoint.writer.type: a checkpoint that is not written is none; use \"FAST\"")]
     [InlineData("""{ "checkpoint": { "writer": { "data_parallel": "socket" } } }""", "checkpoint.writer.data_parallel: this setting is not supported yet; use \"replica\": all ranks write")]
     [InlineData("""{ "checkpoint": { "writer": { "io_multiplier": 2 } } }""", "checkpoint.writer.io_multiplier: this setting is not supported yet; use 1")]
+    [InlineData("""{ "elasticity": { "enabled": true, "max_train_batch_size": 64, "micro_batch_sizes": [2], "model_parallel_size": 2, "num_gpus_per_node": 2 } }""", "elasticity.model_parallel_size: a model over several ranks is not supported yet; use 1")]
     public void Problems_SettingBeyondTheEngine_IsNamed(string json, string expected)
     {
         DeepSpeedConfig config = DeepSpeedConfig.Parse(json);
@@ -43,6 +44,7 @@ public sealed class EngineLimitsTests
     [InlineData("""{ "fp16": { "enabled": true }, "optimizer": { "type": "Muon" }, "csv_monitor": { "enabled": true } }""")]
     [InlineData("""{ "elasticity": { "enabled": false }, "comms_logger": { "enabled": true }, "checkpoint": { "tag_validation": "Warn", "load_universal": true } }""")]
     [InlineData("""{ "checkpoint": { "writer": { "type": "FAST", "io_buffer_size": 1e6, "io_buffer_double": false, "show_statistics": true, "data_parallel": "replica", "decoupled": true } } }""")]
+    [InlineData("""{ "elasticity": { "enabled": true, "max_train_batch_size": 64, "micro_batch_sizes": [2, 4] } }""")]
     public void Problems_WhatTheEngineDoes_IsNone(string json) =>
         Assert.Empty(EngineLimits.Problems(DeepSpeedConfig.Parse(json)));
 

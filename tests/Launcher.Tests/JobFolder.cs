@@ -36,6 +36,16 @@ internal sealed class JobFolder : IDisposable
         return path;
     }
 
+    /// <summary>Writes a script that can be executed.</summary>
+    public void Executable(string name, string text)
+    {
+        string path = Write(name, text.ReplaceLineEndings("\n"));
+        if (!OperatingSystem.IsWindows())
+        {
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
+    }
+
     public string Of(params string[] names) => System.IO.Path.Combine([Path, .. names]);
 
     public string Read(params string[] names) => File.ReadAllText(Of(names));

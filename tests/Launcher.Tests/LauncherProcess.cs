@@ -6,7 +6,7 @@ namespace DeepSpeedSharp.Launcher.Tests;
 /// <summary>The built <c>deepspeed</c> program, running.</summary>
 internal sealed class LauncherProcess : IDisposable
 {
-    private static readonly TimeSpan Longest = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan Longest = TimeSpan.FromSeconds(120);
     private readonly Process _process;
     private readonly StringBuilder _text = new();
     private readonly Task _ended;
@@ -37,13 +37,17 @@ internal sealed class LauncherProcess : IDisposable
     public static LauncherProcess Start(string folder, params string[] args) => Start(folder, [], args);
 
     /// <summary>Starts the program in a folder with more variables.</summary>
-    public static LauncherProcess Start(string folder, (string Name, string Value)[] environment, params string[] args)
+    public static LauncherProcess Start(string folder, (string Name, string Value)[] environment, params string[] args) =>
+        StartThrough([], folder, environment, args);
+
+    /// <summary>Starts the program through another, which becomes it.</summary>
+    public static LauncherProcess StartThrough(string[] through, string folder, (string Name, string Value)[] environment, params string[] args)
     {
         // The program as users have it, beside its own files: artifacts/bin/Launcher/{configuration}/.
         string own = Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory);
         string program = Path.GetFullPath(Path.Combine(own, "..", "..", "Launcher", Path.GetFileName(own), "deepspeed"));
         // A shell without job control starts programs in the background with Ctrl-C ignored, which is inherited.
-        var start = new ProcessStartInfo("env", ["--default-signal=INT,QUIT", program, .. args])
+        var start = new ProcessStartInfo("env", ["--default-signal=INT,QUIT", .. through, program, .. args])
         {
             WorkingDirectory = folder,
             RedirectStandardOutput = true,
@@ -78,16 +82,20 @@ internal sealed class LauncherProcess : IDisposable
     }
 
     /// <summary>Waits until a text was printed.</summary>
-    public async Task PrintsAsync(string text) =>
-        await UntilAsync(() => Text.Contains(text, StringComparison.Ordinal), $"\"{text}\"");
+    public async Task PrintsAsync(string text)
+    {
+        // Asked in this order: what was printed last is there when the end is.
+        await UntilAsync(() => _ended.IsCompleted || Text.Contains(text, StringComparison.Ordinal), $"\"{text}\"");
+        Assert.Contains(text, Text, StringComparison.Ordinal);
+    }
 
     /// <summary>Waits for a condition.</summary>
-    public async Task UntilAsync(Func<bool> condition, string what)
+    public async Task UntilAsync(Func<bool> condition, string what, Func<string>? state = null)
     {
         long begin = Stopwatch.GetTimestamp();
         while (!condition())
         {
-            Assert.True(Stopwatch.GetElapsedTime(begin) < Longest, $"waited {Longest.TotalSeconds} s for {what}; got:\n{Text}");
+            Assert.True(Stopwatch.GetElapsedTime(begin) < Longest, $"waited {Longest.TotalSeconds} s for {what}; got:\n{Text}{state?.Invoke()}");
             await Task.Delay(20, TestContext.Current.CancellationToken);
         }
     }

@@ -11,6 +11,9 @@ internal static class Backends
     /// <summary>All names, for people.</summary>
     public static string Names => string.Join(", ", Known.Keys);
 
+    /// <summary>All names.</summary>
+    public static IReadOnlyList<string> All => [.. Known.Keys];
+
     /// <summary>The name users write.</summary>
     public static string NameOf(Backend backend) => backend.ToString().ToLowerInvariant();
 

@@ -12,7 +12,7 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
     IReadOnlyList<KeyValuePair<string, string>> exports, LocalMachine machine, RunConsole console)
 {
     // More than the ranks' own time, so that the launchers of the nodes can report their ends.
-    private static readonly TimeSpan Grace = NodeRun.Grace + TimeSpan.FromSeconds(10);
+    public static readonly TimeSpan Grace = NodeRun.Grace + TimeSpan.FromSeconds(10);
 
     /// <summary>What this machine starts for a world; empty when it starts the ranks itself.</summary>
     public static IReadOnlyList<IReadOnlyList<string>> Commands(
@@ -46,11 +46,19 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
         }
 
         string ranks = world.Size == 1 ? "1 rank" : $"{world.Size} ranks";
-        string hosts = world.Hosts.Count == 1 ? "1 host" : $"{world.Hosts.Count} hosts";
-        console.Say($"{ranks} on {hosts}, started with {Backends.NameOf(backend)}");
+        string count = world.Hosts.Count == 1 ? "1 host" : $"{world.Hosts.Count} hosts";
+        console.Say($"{ranks} on {count}, started with {Backends.NameOf(backend)}");
         if (backend == Backend.Mvapich)
         {
             await File.WriteAllTextAsync(HostListPath, MpiCommands.HostList(world));
+        }
+
+        if (options.Verbosity == Verbosity.Debug)
+        {
+            foreach (IReadOnlyList<string> command in commands)
+            {
+                console.Say(string.Join(' ', command.Select(ShellText.Quote)));
+            }
         }
 
         using var stop = new StopSignals();
@@ -59,15 +67,15 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
         {
             if (backend == Backend.Pdsh)
             {
-                var failures = new PdshFailures();
+                var hosts = new PdshHosts();
                 NodeProcess pdsh = NodeProcess.Start(
-                    Node(backend, 0, commands[0], environment), program, null, console, guard, onLine: failures.Read);
-                return await new PdshRun(pdsh, failures, stop, console).RunAsync();
+                    Node(backend, commands[0], environment), program, null, console, guard, onLine: hosts.Read);
+                return await new PdshRun(pdsh, hosts, (host, command) => SshProbe.Ask(host, command, options), stop, console).RunAsync();
             }
 
-            List<NodeProcess> nodes = [.. commands.Select((command, node) =>
-                NodeProcess.Start(Node(backend, node, command, environment), program, null, console, guard,
-                    keepInput: backend == Backend.Ssh))];
+            List<NodeProcess> nodes = backend == Backend.Ssh
+                ? SshNodes.Start(commands, world, program, environment, console, guard)
+                : [NodeProcess.Start(Node(backend, commands[0], environment), program, null, console, guard)];
             AttemptEnd end = await new Attempt(nodes, Grace, stop, console).RunAsync();
             return end.Failed is { } failed ? await failed.Exit : end.IsStopped ? ExitCodes.Stopped : ExitCodes.Done;
         }
@@ -77,14 +85,6 @@ internal sealed class FrontEnd(World world, LaunchOptions options,
         }
     }
 
-    private LaunchNode Node(Backend backend, int node, IReadOnlyList<string> command, Dictionary<string, string> environment)
-    {
-        if (options.Verbosity == Verbosity.Debug)
-        {
-            console.Say(string.Join(' ', command.Select(ShellText.Quote)));
-        }
-
-        string label = backend == Backend.Ssh ? world.Hosts[node].Host : Backends.NameOf(backend);
-        return new LaunchNode(node, label, backend == Backend.Ssh ? $"host {label}" : label, command, [], environment);
-    }
+    private static LaunchNode Node(Backend backend, IReadOnlyList<string> command, Dictionary<string, string> environment) =>
+        new(0, Backends.NameOf(backend), Backends.NameOf(backend), command, [], environment);
 }

@@ -8,11 +8,10 @@ internal static class LaunchCommand
     /// <summary>Runs the command.</summary>
     /// <param name="words">All words of the command line.</param>
     /// <param name="dryRun">Whether to print the plan, whatever the words say.</param>
-    /// <param name="commands">Names of this program's commands, for messages.</param>
     /// <returns>The exit code: 0, or that of the first failure.</returns>
     /// <exception cref="UsageException">The words are wrong.</exception>
     /// <exception cref="ConfigException">They ask for what is not there.</exception>
-    public static async Task<int> RunAsync(IReadOnlyList<string> words, bool dryRun, IEnumerable<string> commands)
+    public static async Task<int> RunAsync(IReadOnlyList<string> words, bool dryRun)
     {
         LaunchOptions options = LaunchOptionReader.Read(words);
         options = dryRun ? options with { DryRun = true } : options;
@@ -21,10 +20,11 @@ internal static class LaunchCommand
         if (options.Hostfile == Hostfile.DefaultPath && !File.Exists(Hostfile.DefaultPath))
         {
             // A misspelt program should not have to wait for the search for GPUs.
-            _ = options.DryRun ? null : UserProgram.Of(options).Locate(options, machine.Environment.GetValueOrDefault("PATH"), commands);
+            _ = options.DryRun ? null : UserProgram.Of(options).Locate(options, machine.Environment.GetValueOrDefault("PATH"), CommandTable.Names);
         }
 
         RunConsole console = RunConsole.OfProcess(options.Verbosity == Verbosity.Quiet);
+        Elasticity? elastic = Elasticity.From(options, console);
         World world = World.Resolve(options, Surrounding(options, machine));
         IReadOnlyList<KeyValuePair<string, string>> variables = EnvironmentFiles(machine);
         if (world.Backend is not null)
@@ -34,6 +34,7 @@ internal static class LaunchCommand
 
         if (options.DryRun)
         {
+            world = elastic is null ? world : world with { Hosts = elastic.Choose(world.Hosts) ?? throw elastic.TooFew(world.Hosts, world.Hosts) };
             Print(new PlanDocument(world, variables, RankPlan.All(world, PlanOptions(world, options)),
                 FrontEnd.Commands(world, options, variables)), options.Json);
             return ExitCodes.Done;
@@ -49,7 +50,8 @@ internal static class LaunchCommand
             console.Say(note);
         }
 
-        return world.Backend is null ? await new NodeRun(world, options, variables, machine, console).RunAsync()
+        return world.Backend is null ? await new NodeRun(world, options, variables, machine, console, elastic).RunAsync()
+            : elastic is not null ? await new ElasticFrontEnd(world, options, elastic, variables, machine, console).RunAsync()
             : await new FrontEnd(world, options, variables, machine, console).RunAsync();
     }
 
@@ -75,12 +77,6 @@ internal static class LaunchCommand
 
     private static void Refuse(LaunchOptions options)
     {
-        if (options.ElasticTraining || options.MinElasticNodes is not null || options.MaxElasticNodes is not null)
-        {
-            throw Refusal.Option("--elastic_training", "this release does not change the number of nodes while it trains",
-                "remove it, --min_elastic_nodes and --max_elastic_nodes; a DeepSpeedJob restarts from its last checkpoint");
-        }
-
         if (options.Autotuning.Length > 0)
         {
             throw Refusal.Option("--autotuning", "this release does not search for configs", "remove it");

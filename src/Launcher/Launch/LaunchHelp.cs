@@ -7,8 +7,7 @@ internal static class LaunchHelp
 
     /// <summary>Writes it.</summary>
     /// <param name="output">Where to.</param>
-    /// <param name="commands">Names and descriptions of the commands.</param>
-    public static void Write(TextWriter output, IEnumerable<(string Name, string? Description)> commands)
+    public static void Write(TextWriter output)
     {
         output.WriteLine("""
             DeepSpeedSharp: distributed training for .NET
@@ -39,9 +38,10 @@ internal static class LaunchHelp
         }
 
         output.WriteLine("\nCommands (`deepspeed COMMAND --help` explains each):");
-        foreach ((string name, string? description) in commands)
+        Row(output, CommandTable.Plan, "Print what a start would do: the same as --dry_run. Add --json for programs.");
+        foreach (CommandEntry command in CommandTable.All)
         {
-            Row(output, name, description ?? "");
+            Row(output, command.Name, command.Description);
         }
     }
 

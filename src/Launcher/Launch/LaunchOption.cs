@@ -11,7 +11,7 @@ namespace DeepSpeedSharp.Launcher.Launch;
 internal sealed record LaunchOption(
     string[] Names, string? ValueName, string Group, string Help, Func<LaunchOptions, string, LaunchOptions> Apply)
 {
-    private const string Resources = "Resources", Network = "Network", Processes = "Processes", Output = "Output";
+    private const string Resources = "Resources", Elastic = "Elastic training", Network = "Network", Processes = "Processes", Output = "Output";
 
     /// <summary>All options, in the order of the help.</summary>
     public static IReadOnlyList<LaunchOption> All { get; } =
@@ -26,12 +26,14 @@ internal sealed record LaunchOption(
         new(["--num_gpus", "--num_accelerators"], "N", Resources,
             "Use N slots of each host. On a machine without GPU: N ranks on its processors. 0: no GPU for any rank.",
             (o, v) => o with { Gpus = Count(v, 0) }),
-        new(["--elastic_training"], null, Resources, "Let the number of nodes change (not in this release).",
+        new(["--elastic_training"], null, Elastic, "Start again after a failure, on the hosts that still answer. Needs --master_addr.",
             (o, _) => o with { ElasticTraining = true }),
-        new(["--min_elastic_nodes"], "N", Resources, "Least number of nodes of elastic training.",
+        new(["--min_elastic_nodes"], "N", Elastic, "Fewest hosts to go on with (default 1).",
             (o, v) => o with { MinElasticNodes = Count(v, 1) }),
-        new(["--max_elastic_nodes"], "N", Resources, "Largest number of nodes of elastic training.",
+        new(["--max_elastic_nodes"], "N", Elastic, "Most hosts to use (default: all of the hostfile).",
             (o, v) => o with { MaxElasticNodes = Count(v, 1) }),
+        new(["--max_elastic_restarts"], "N", Elastic, "How many failures to survive (default 100).",
+            (o, v) => o with { MaxElasticRestarts = Count(v, 0) }),
         new(["--master_addr"], "HOST", Network, "Address of rank 0 (default: that of the first host).",
             (o, v) => o with { MasterAddress = v }),
         new(["--master_port"], "PORT", Network, "Port of rank 0 (default 29500).",

@@ -27,6 +27,9 @@ internal sealed record LaunchOptions
     /// <summary>Largest number of nodes of elastic training.</summary>
     public int? MaxElasticNodes { get; init; }
 
+    /// <summary>How many failures elastic training survives; null for the default.</summary>
+    public int? MaxElasticRestarts { get; init; }
+
     /// <summary>Address of rank 0; empty to find it.</summary>
     public string MasterAddress { get; init; } = "";
 

@@ -43,6 +43,9 @@ internal static class MpiRank
             ? Path.GetFullPath(commandLine[0])
             : InstalledProgram.Find(commandLine[0], Environment.GetEnvironmentVariable("PATH")) ?? commandLine[0];
         Libc.ResetSignal(Libc.BrokenPipe);
+
+        // A daemon of MPI or Slurm that is killed leaves its ranks behind.
+        Libc.SignalAtDeathOfParent(Libc.Terminate);
         Libc.Execute(program, [.. commandLine, null]);
         string reason = Marshal.GetLastPInvokeErrorMessage();
         Console.Error.WriteLine($"deepspeed: {program} cannot be started on {Environment.MachineName}: {reason}");

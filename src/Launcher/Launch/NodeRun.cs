@@ -9,8 +9,9 @@ namespace DeepSpeedSharp.Launcher.Launch;
 /// <param name="variables">Variables of the environment files.</param>
 /// <param name="machine">This machine.</param>
 /// <param name="console">Where to report.</param>
+/// <param name="elastic">Whether and how often the ranks start again; null for never.</param>
 internal sealed class NodeRun(World world, LaunchOptions options,
-    IReadOnlyList<KeyValuePair<string, string>> variables, LocalMachine machine, RunConsole console)
+    IReadOnlyList<KeyValuePair<string, string>> variables, LocalMachine machine, RunConsole console, Elasticity? elastic = null)
 {
     /// <summary>Time that ranks get to save when they are ended; DeepSpeed's number.</summary>
     public static readonly TimeSpan Grace = TimeSpan.FromSeconds(30);
@@ -25,15 +26,41 @@ internal sealed class NodeRun(World world, LaunchOptions options,
         UserProgram user = UserProgram.Of(options);
         string program = user.Locate(options, searchPath, []);
         IReadOnlyList<CoreBinding>? bindings = Bindings();
-        DateTimeOffset now = TimeProvider.System.GetLocalNow();
         using IDisposable pidFile = PidFile.Write(options.SavePid);
         using var stop = new StopSignals();
         if (options.HasLifeline)
         {
             Lifeline.Watch(stop);
+            Heartbeat.Watch(machine.Environment.GetValueOrDefault("SSH_CONNECTION"), stop, console);
         }
 
         using ChildGuard guard = ChildGuard.Start(Grace);
+        for (int restarts = 0; ; restarts++)
+        {
+            IReadOnlyList<KeyValuePair<string, string>> attempt = elastic?.Variables(restarts) ?? [];
+            List<NodeProcess> ranks = Start(rank => Prepare(rank, program, user, bindings, searchPath, attempt), guard);
+            AttemptEnd end = await new Attempt(ranks, Grace, stop, console).RunAsync();
+            if (end.Failed is not { } failed)
+            {
+                if (end.IsStopped)
+                {
+                    console.Say($"stopped by {stop.Name}");
+                }
+
+                return end.IsStopped ? ExitCodes.Stopped : ExitCodes.Done;
+            }
+
+            int exitCode = await failed.Exit;
+            if (elastic is null || !await elastic.Restarts.MayAsync(exitCode, restarts, stop))
+            {
+                return exitCode;
+            }
+        }
+    }
+
+    private List<NodeProcess> Start(Func<RankPlan, (LaunchNode Node, string File)> prepare, ChildGuard guard)
+    {
+        DateTimeOffset now = TimeProvider.System.GetLocalNow();
         var ranks = new List<NodeProcess>();
         try
         {
@@ -41,7 +68,7 @@ internal sealed class NodeRun(World world, LaunchOptions options,
             {
                 string? log = options.RankLogFolder is { } folder
                     ? rank.LogFile(Directory.CreateDirectory(folder).FullName, now) : null;
-                (LaunchNode node, string file) = Prepare(rank, program, user, bindings, searchPath);
+                (LaunchNode node, string file) = prepare(rank);
                 if (options.Verbosity == Verbosity.Debug)
                 {
                     console.Say($"{node.FullName}: {string.Join(' ', node.CommandLine.Select(ShellText.Quote))}");
@@ -49,6 +76,8 @@ internal sealed class NodeRun(World world, LaunchOptions options,
 
                 ranks.Add(NodeProcess.Start(node, file, log, console, guard));
             }
+
+            return ranks;
         }
         catch (Exception e)
         {
@@ -60,26 +89,14 @@ internal sealed class NodeRun(World world, LaunchOptions options,
 
             throw;
         }
-
-        AttemptEnd end = await new Attempt(ranks, Grace, stop, console).RunAsync();
-        if (end.Failed is { } failed)
-        {
-            return await failed.Exit;
-        }
-
-        if (end.IsStopped)
-        {
-            console.Say($"stopped by {stop.Name}");
-        }
-
-        return end.IsStopped ? ExitCodes.Stopped : ExitCodes.Done;
     }
 
     private (LaunchNode Node, string File) Prepare(RankPlan rank, string program, UserProgram user,
-        IReadOnlyList<CoreBinding>? bindings, string? searchPath)
+        IReadOnlyList<CoreBinding>? bindings, string? searchPath, IReadOnlyList<KeyValuePair<string, string>> attempt)
     {
         Dictionary<string, string> all = machine.Environment.ToDictionary();
-        foreach ((string name, string value) in variables.Concat(Threads(bindings?[rank.LocalRank])).Concat(rank.Environment))
+        foreach ((string name, string value) in variables.Concat(Threads(bindings?[rank.LocalRank]))
+            .Concat(attempt).Concat(rank.Environment))
         {
             all[name] = value;
         }

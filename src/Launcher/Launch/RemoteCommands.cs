@@ -12,7 +12,8 @@ internal static class RemoteCommands
     /// <summary>Words that start a command on a host: never a question, never a wait without end.</summary>
     public static IReadOnlyList<string> SshTo(string host, LaunchOptions options) =>
     [
-        "ssh", "-o", "BatchMode=yes", "-o", "PasswordAuthentication=no", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15",
+        "ssh", "-o", "BatchMode=yes", "-o", "PasswordAuthentication=no", "-o", "ConnectTimeout=10",
+        "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=4",
         .. options.SshPort is { } port ? ["-p", $"{port}"] : (string[])[], host,
     ];
 

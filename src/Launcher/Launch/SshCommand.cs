@@ -22,7 +22,7 @@ internal static class SshCommand
             Description = "The command; put -- in front of one with options.",
             Arity = ArgumentArity.OneOrMore,
         };
-        var command = new Command("ssh", "Run a command on every host of a hostfile.") { hostfile, port, words };
+        var command = new Command("ssh") { hostfile, port, words };
         command.SetAction((parsed, _) => RunAsync(parsed.GetValue(hostfile)!, parsed.GetValue(port), parsed.GetValue(words)!));
         return command;
     }

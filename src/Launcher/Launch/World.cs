@@ -75,6 +75,19 @@ internal sealed record World(IReadOnlyList<HostSlots> Hosts, string MasterAddres
                 "give --master_addr HOST");
         }
 
+        if (options.NoSsh && options.ElasticTraining)
+        {
+            throw Refusal.Option("--elastic_training", "with --no_ssh no process sees all nodes, and none could start them again",
+                "remove one of the two");
+        }
+
+        if (options is { ElasticTraining: true, Backend: not (null or Launch.Backend.Ssh) })
+        {
+            throw Refusal.Option("--elastic_training",
+                $"it starts each host by an ssh of its own, and {Backends.NameOf(options.Backend.Value)} starts all of them together",
+                "use --launcher ssh, or remove --launcher");
+        }
+
         bool filtered = options.Include.Length > 0 || options.Exclude.Length > 0;
         if (filtered && (options.Nodes is not null || options.Gpus is not null))
         {
@@ -110,8 +123,8 @@ internal sealed record World(IReadOnlyList<HostSlots> Hosts, string MasterAddres
 
     private static Backend Choose(LaunchOptions options, Surroundings around, List<string> notes)
     {
-        Backend backend = options.Backend ?? (around.IsInstalled("pdsh") ? Launch.Backend.Pdsh : Launch.Backend.Ssh);
-        if (options.Backend is null && backend == Launch.Backend.Ssh)
+        Backend backend = options.Backend ?? (around.IsInstalled("pdsh") && !options.ElasticTraining ? Launch.Backend.Pdsh : Launch.Backend.Ssh);
+        if (options is { Backend: null, ElasticTraining: false } && backend == Launch.Backend.Ssh)
         {
             notes.Add("pdsh is not installed; using ssh");
         }
@@ -146,9 +159,15 @@ internal sealed record World(IReadOnlyList<HostSlots> Hosts, string MasterAddres
             return first[(first.IndexOf('@', StringComparison.Ordinal) + 1)..];
         }
 
-        SshAnswer addresses = around.Ssh(first, "hostname -I");
+        return AddressOf(first, options, around.Ssh);
+    }
+
+    /// <summary>Asks a host for its address.</summary>
+    public static string AddressOf(string host, LaunchOptions options, Func<string, string, SshAnswer> ssh)
+    {
+        SshAnswer addresses = ssh(host, "hostname -I");
         string[] words = addresses.IsReachable ? addresses.Text.Split([' ', '\n'], StringSplitOptions.RemoveEmptyEntries) : [];
-        return words.Length > 0 ? words[0] : throw Refusal.Of(options.Hostfile, first,
+        return words.Length > 0 ? words[0] : throw Refusal.Of(options.Hostfile, host,
             $"\"hostname -I\" gives no address there: {addresses.Text}", "give --master_addr HOST");
     }
 

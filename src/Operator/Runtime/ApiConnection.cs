@@ -31,6 +31,14 @@ internal sealed class ApiConnection(Kubernetes client, TimeProvider time)
     public Task<JsonElement> MergePatchAsync(string path, string patch, CancellationToken cancel) =>
         SendAsync(HttpMethod.Patch, path, patch, "application/merge-patch+json", cancel);
 
+    /// <summary>Creates an object or changes it to what is stated (server-side apply), taking over fields of others.</summary>
+    /// <param name="path">Path of the object, whether it exists or not.</param>
+    /// <param name="fieldManager">Who states it.</param>
+    /// <param name="body">The object as JSON text, with apiVersion, kind and name.</param>
+    /// <param name="cancel">Ends the request.</param>
+    public Task<JsonElement> ApplyAsync(string path, string fieldManager, string body, CancellationToken cancel) => SendAsync(
+        HttpMethod.Patch, $"{path}?fieldManager={fieldManager}&force=true", body, "application/apply-patch+yaml", cancel);
+
     /// <summary>Deletes one object, by UID, so that a new one of the same name is safe.</summary>
     /// <returns>Whether there was such an object.</returns>
     public async Task<bool> DeleteAsync(string path, string uid, int? gracePeriodSeconds, CancellationToken cancel)

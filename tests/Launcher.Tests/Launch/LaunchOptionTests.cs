@@ -109,7 +109,7 @@ public sealed class LaunchOptionTests
     [Fact]
     public void Cause_PeerLostBeforeTheFailure_IsTheFailure()
     {
-        var failures = new PdshFailures();
+        var failures = new PdshHosts();
         failures.Read("pdsh@front: one: ssh exited with exit code 69");
         failures.Read("one: pdsh@front: two: ssh exited with exit code 1");
         Assert.False(failures.HasCause);

@@ -161,7 +161,6 @@ public sealed class LaunchRunTests
     [InlineData(64, "--hostfile needs a value: --hostfile FILE", "--hostfile", "--no_ssh", "./rank.sh")]
     [InlineData(64, "there is no program to start", "--num_gpus", "1")]
     [InlineData(64, "rank.txt is not executable; run: chmod +x", "--num_gpus", "1", "./rank.txt")]
-    [InlineData(78, "--elastic_training: this release does not", "--elastic_training", "--master_addr", "h", "./rank.sh")]
     [InlineData(78, "--autotuning: this release does not", "--autotuning", "tune", "./rank.sh")]
     [InlineData(78, "--json: it is the format of a plan", "--json", "./rank.sh")]
     [InlineData(78, "line 1: \"nonsense\" is no variable", "--num_gpus", "1", "./rank.sh", "env")]

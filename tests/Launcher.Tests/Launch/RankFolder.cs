@@ -53,14 +53,7 @@ internal sealed class RankFolder : IDisposable
 
     public string Write(string name, string text) => _folder.Write(name, text);
 
-    public void Executable(string name, string text)
-    {
-        string path = _folder.Write(name, text.ReplaceLineEndings("\n"));
-        if (!OperatingSystem.IsWindows())
-        {
-            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        }
-    }
+    public void Executable(string name, string text) => _folder.Executable(name, text);
 
     public LauncherProcess Start(params string[] args) => LauncherProcess.Start(Path,
         [("PATH", $"{Path}/bin:{Environment.GetEnvironmentVariable("PATH")}"), ("HOME", Path), ("GREETING_OF_FRONT", "x")], args);

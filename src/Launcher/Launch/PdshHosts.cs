@@ -4,12 +4,13 @@ using DeepSpeedSharp.Config;
 
 namespace DeepSpeedSharp.Launcher.Launch;
 
-/// <summary>The hosts whose commands failed, as pdsh tells in its output while the others still run.</summary>
+/// <summary>What pdsh tells in its output of its hosts: whose commands failed while the others still run, and the launchers of all.</summary>
 /// <remarks>pdsh alone waits for every host, and ranks that lost one of theirs would wait for it too.</remarks>
-internal sealed partial class PdshFailures
+internal sealed partial class PdshHosts
 {
     private readonly TaskCompletionSource _seen = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<(string Host, int Code)> _failures = [];
+    private readonly Dictionary<string, int> _launchers = [];
 
     /// <summary>Completes at the first failure.</summary>
     public Task Seen => _seen.Task;
@@ -29,9 +30,32 @@ internal sealed partial class PdshFailures
     /// <summary>Whether the cause itself is known, and not only who lost it.</summary>
     public bool HasCause => Cause is { } cause && cause.Code != ExitCodes.PeerLost;
 
+    /// <summary>Process ids of the launchers that have told theirs, by host.</summary>
+    public IReadOnlyList<KeyValuePair<string, int>> Launchers
+    {
+        get
+        {
+            lock (_failures)
+            {
+                return [.. _launchers];
+            }
+        }
+    }
+
     /// <summary>Takes in a line of pdsh.</summary>
     public void Read(string line)
     {
+        int word = line.IndexOf($": {Heartbeat.Word}", StringComparison.Ordinal);
+        if (word > 0 && int.TryParse(line[(word + 2 + Heartbeat.Word.Length)..], NumberStyles.None, CultureInfo.InvariantCulture, out int process))
+        {
+            lock (_failures)
+            {
+                _launchers[line[..word]] = process;
+            }
+
+            return;
+        }
+
         if (Line().Match(line) is not { Success: true } match
             || !int.TryParse(match.Groups["code"].Value, NumberStyles.None, CultureInfo.InvariantCulture, out int code))
         {
