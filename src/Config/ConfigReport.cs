@@ -85,9 +85,7 @@ public sealed record ConfigReport(DeepSpeedConfig? Config, BatchPlan? Batch, IRe
     {
         if (config.Elasticity.Enabled)
         {
-            errors.Add("elasticity.enabled", "batch sizes cannot be chosen by elasticity yet",
-                "use false, and give \"train_micro_batch_size_per_gpu\"");
-            return null;
+            return PlanElastic(config.Elasticity, worldSize, errors);
         }
 
         if (worldSize % config.SequenceParallelSize != 0)
@@ -98,6 +96,22 @@ public sealed record ConfigReport(DeepSpeedConfig? Config, BatchPlan? Batch, IRe
         }
 
         return BatchPlan.Resolve(config.Batch, worldSize / config.SequenceParallelSize, errors);
+    }
+
+    private static BatchPlan? PlanElastic(ElasticityConfig config, int worldSize, ConfigErrors errors)
+    {
+        try
+        {
+            ElasticBatch batch = ElasticBatch.For(config, worldSize);
+            int copies = worldSize / config.ModelParallelSize;
+            int micro = batch.MicroBatchSize!.Value;
+            return new BatchPlan(batch.TrainBatchSize, micro, batch.TrainBatchSize / copies / micro, copies);
+        }
+        catch (ConfigException e)
+        {
+            errors.AddAll("", e.Errors);
+            return null;
+        }
     }
 
     private static JsonArray List(IEnumerable<ConfigError> errors) => new([.. errors.Select(e => new JsonObject

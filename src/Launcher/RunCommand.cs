@@ -50,7 +50,7 @@ internal static class RunCommand
         }
 
         int attempt = job.Folder.LastAttempt() + 1;
-        LocalPorts ports = LocalPorts.Find(manifest.Spec.Nodes(), manifest.Spec.MetricsPort());
+        LocalPorts ports = LocalPorts.Find(manifest.Spec.Pods(), manifest.Spec.MetricsPort());
         RunHeader.Write(job, attempt, restarts: 0, ports, console);
         PlanText.Write(job.Plan(attempt, restarts: 0, ports), Console.Out);
         return ExitCodes.Done;
