@@ -10,11 +10,13 @@ public sealed record ElasticSpec
     /// <summary>Fewest nodes.</summary>
     [Description("Fewest nodes the job runs with.")]
     [Range(1, 10_000)]
+    [Default(1)]
     public int MinNodes { get; init; } = 1;
 
     /// <summary>Most nodes.</summary>
     [Description("Most nodes the job runs with; numNodes says how many are wanted.")]
     [Range(1, 10_000)]
+    [Default(1)]
     public int MaxNodes { get; init; } = 1;
 
     /// <summary>When a job goes on without the pods that found no place.</summary>

@@ -7,7 +7,7 @@ using k8s;
 
 namespace DeepSpeedSharp.Operator;
 
-/// <summary>Everything that works on DeepSpeedJobs, wired together: two watches, one controller, events and progress.</summary>
+/// <summary>Everything that works on DeepSpeedJobs, wired together: watches, one controller, events and progress.</summary>
 /// <remarks>
 /// One replica at a time: there is no leader election yet, so a Deployment needs <c>replicas: 1</c> and the strategy
 /// Recreate. Two of them by mistake would not corrupt a job, because every status write carries the version it was decided
@@ -18,6 +18,7 @@ internal sealed class JobOperator : IDisposable
     private readonly OperatorOptions _options;
     private readonly ListWatcher<DeepSpeedJob> _jobs;
     private readonly ListWatcher<PodSnapshot> _pods;
+    private readonly ListWatcher<NodeSnapshot>? _nodes;
     private readonly Controller<DeepSpeedJob> _controller;
     private readonly DeepSpeedJobController _reconciler;
     private readonly EventPublisher _events;
@@ -38,15 +39,18 @@ internal sealed class JobOperator : IDisposable
         string scope = options.Namespace is { } ns ? $"/namespaces/{ns}" : "";
         _jobs = Watch($"/apis/{DeepSpeedJob.GroupVersion}{scope}/{DeepSpeedJob.Plural}", "", DeepSpeedJob.Read, _caches.Jobs);
         _pods = Watch($"/api/v1{scope}/pods", $"{JobLabels.Job}=true", PodSnapshot.Read, _caches.Pods);
+        _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", NodeSnapshot.Read, _caches.Nodes) : null;
         _controller = new Controller<DeepSpeedJob>(OperatorHost.ControllerName, _caches.Jobs, j => j.Key,
                 (before, after) => before.Metadata.Uid != after.Metadata.Uid
                     || before.Metadata.Generation != after.Metadata.Generation
                     || before.Metadata.DeletionTimestamp != after.Metadata.DeletionTimestamp,
                 watch.Metrics, watch.Time, watch.Log)
-            .Owns(_caches.Pods, p => p.OwnerKey);
+            .Owns(_caches.Pods, p => p.OwnerKey)
+            .Watches(_caches.Nodes, (before, after) => before != after, node => _caches.Pods.All()
+                .Where(p => p.ClusterNode == node.Name && !p.IsTerminal).Select(p => p.OwnerKey).OfType<string>());
         _events = new EventPublisher(api, JobLabels.ManagedBy, watch.Time, watch.Log);
         _reconciler = new DeepSpeedJobController(
-            _caches, api, new JobObjects(api, _caches.Pods, watch.Metrics, watch.Log), _events, watch);
+            _caches, api, new JobObjects(api, _caches.Pods, watch.Metrics, watch.Log), _events, watch, options.AllowHostAccess);
         _http = new HttpMessageInvoker(new SocketsHttpHandler { UseProxy = false, ConnectTimeout = TimeSpan.FromSeconds(2) });
         _progress = new ProgressPoller(_caches, _http, options.ProgressInterval, _controller.Queue.Add, watch.Time, watch.Log);
         watch.Metrics.ComputeGaugesFrom(_caches.Jobs.All, () => _controller.Queue.Count);
@@ -64,7 +68,11 @@ internal sealed class JobOperator : IDisposable
         using var all = CancellationTokenSource.CreateLinkedTokenSource(stop);
         using var lastEvents = new CancellationTokenSource();
         Task events = _events.RunAsync(lastEvents.Token);
-        Task[] parts = [_jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), ControlAsync(all.Token)];
+        Task[] parts =
+        [
+            _jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), ControlAsync(all.Token),
+            .. _nodes is null ? [] : new[] { _nodes.RunAsync(all.Token) },
+        ];
 
         // None of them ends by itself: without one of them the others would only seem to work.
         await Task.WhenAny([.. parts, events]);

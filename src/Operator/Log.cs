@@ -39,6 +39,9 @@ internal static partial class Log
     [LoggerMessage(12, LogLevel.Error, "Job {Key} has a status that cannot be read; it is left alone until that is mended")]
     public static partial void UnreadableStatus(ILogger log, string key);
 
+    [LoggerMessage(14, LogLevel.Information, "Job {Key}: deleting it, {Seconds} s after its end")]
+    public static partial void DeletingJob(ILogger log, string key, int seconds);
+
     [LoggerMessage(13, LogLevel.Information, "Stopped")]
     public static partial void Stopped(ILogger log);
 }

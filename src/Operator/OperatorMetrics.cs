@@ -22,7 +22,7 @@ internal sealed class OperatorMetrics
         MetricFactory factory = Metrics.WithCustomRegistry(Registry);
         _jobs = factory.CreateGauge("deepspeedjob_jobs", "DeepSpeedJobs by phase.", "namespace", "phase");
         _restarts = factory.CreateCounter("deepspeedjob_restarts_total",
-            "Restarts of all pods of a job; cause is application (counted) or disruption.", "namespace", "cause");
+            "Restarts of all pods of a job; cause is application, hang, disruption, node_lost or resize.", "namespace", "cause");
         _finished = factory.CreateCounter("deepspeedjob_finished_total",
             "Jobs that ended; result is complete or failed.", "namespace", "result", "reason");
         _podsCreated = factory.CreateCounter("deepspeedjob_pods_created_total", "Worker pods created.");
@@ -73,8 +73,18 @@ internal sealed class OperatorMetrics
     /// <summary>Counts what a status write says for the first time.</summary>
     public void StatusWritten(string ns, DeepSpeedJobStatus before, DeepSpeedJobStatus after)
     {
-        _restarts.WithLabels(ns, "application").Inc(Math.Max(0, after.Restarts - before.Restarts));
-        _restarts.WithLabels(ns, "disruption").Inc(Math.Max(0, after.Disruptions - before.Disruptions));
+        if (after.Attempt > before.Attempt && after.Condition(ConditionTypes.Restarting) is { Status: JobConditions.True } restarting)
+        {
+            _restarts.WithLabels(ns, restarting.Reason switch
+            {
+                Reasons.Hang => "hang",
+                Reasons.NodeLost => "node_lost",
+                Reasons.Resize => "resize",
+                Reasons.Disruption => "disruption",
+                _ => "application",
+            }).Inc();
+        }
+
         if (after.IsFinished() && !before.IsFinished())
         {
             bool complete = after.Is(ConditionTypes.Complete);

@@ -19,6 +19,10 @@ internal static class RunCommand
         Option<string> format = Option("--log-format", "LOG_FORMAT", "text", t => t, "text or json.");
         Option<LogLevel> level = Option("--log-level", "LOG_LEVEL", LogLevel.Information,
             t => Enum.Parse<LogLevel>(t, ignoreCase: true), "Debug, Information, Warning or Error.");
+        Option<bool> hostAccess = Option("--allow-host-access", "ALLOW_HOST_ACCESS", false, bool.Parse,
+            "true lets jobs use host network, host paths and privileged containers.");
+        Option<bool> nodes = Option("--watch-nodes", "WATCH_NODES", true, bool.Parse,
+            "false does not watch the machines, whose loss is then noticed by their pods only.");
         var kubeconfig = new Option<string?>("--kubeconfig")
         {
             Description = "File that says where the cluster is; when left out, the service account of the pod, "
@@ -27,7 +31,7 @@ internal static class RunCommand
         format.AcceptOnlyFromAmong("text", "json");
         var root = new RootCommand("Runs DeepSpeedJobs on Kubernetes.")
         {
-            ns, port, interval, workers, qps, burst, format, level, kubeconfig,
+            ns, port, interval, workers, qps, burst, format, level, hostAccess, nodes, kubeconfig,
         };
         root.SetAction(async (result, cancel) =>
         {
@@ -41,6 +45,8 @@ internal static class RunCommand
                 RequestBurst = result.GetValue(burst),
                 JsonLogs = result.GetValue(format) == "json",
                 LogLevel = result.GetValue(level),
+                AllowHostAccess = result.GetValue(hostAccess),
+                WatchNodes = result.GetValue(nodes),
                 Kubeconfig = result.GetValue(kubeconfig),
             }, cancel);
             return 0;

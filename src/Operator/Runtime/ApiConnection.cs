@@ -33,14 +33,15 @@ internal sealed class ApiConnection(Kubernetes client, TimeProvider time)
 
     /// <summary>Deletes one object, by UID, so that a new one of the same name is safe.</summary>
     /// <returns>Whether there was such an object.</returns>
-    public async Task<bool> DeleteAsync(string path, string uid, int? gracePeriodSeconds, CancellationToken cancel)
+    public async Task<bool> DeleteAsync(
+        string path, string uid, int? gracePeriodSeconds, CancellationToken cancel, string propagation = "Background")
     {
         var options = new Dictionary<string, object>
         {
             ["apiVersion"] = "v1",
             ["kind"] = "DeleteOptions",
             ["preconditions"] = new { uid },
-            ["propagationPolicy"] = "Background",
+            ["propagationPolicy"] = propagation,
         };
         if (gracePeriodSeconds is { } seconds)
         {

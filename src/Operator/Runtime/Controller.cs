@@ -58,6 +58,28 @@ internal sealed class Controller<T> : IDisposable
         return this;
     }
 
+    /// <summary>Also makes passes when an object changes that several objects of our kind depend on.</summary>
+    /// <typeparam name="TOther">Kind of that object.</typeparam>
+    /// <param name="others">Those objects.</param>
+    /// <param name="matters">Whether a change needs passes.</param>
+    /// <param name="dependents">Keys of the objects that depend on one.</param>
+    public Controller<T> Watches<TOther>(
+        ObjectCache<TOther> others, Func<TOther, TOther, bool> matters, Func<TOther, IEnumerable<string>> dependents)
+        where TOther : class
+    {
+        others.Changed += (before, after) =>
+        {
+            if (before is null || after is null || matters(before, after))
+            {
+                foreach (string key in dependents((after ?? before)!).Distinct())
+                {
+                    Queue.Add(key);
+                }
+            }
+        };
+        return this;
+    }
+
     /// <summary>Makes passes until told to stop, then lets those that run come to their end.</summary>
     /// <param name="reconciler">Makes a pass.</param>
     /// <param name="workers">Passes at a time, of different objects.</param>
