@@ -43,10 +43,11 @@ public sealed class ControllerTests
         cluster.Api.Run("a-1-0");
         cluster.Api.Run("a-1-1");
         await cluster.UntilPhase("a", "Running");
-        await cluster.Settle();
+        await cluster.UntilQuiet();
         int writes = cluster.Api.Writes;
 
         await cluster.Settle(1300);
+        await cluster.UntilQuiet();
 
         Assert.Equal(writes, cluster.Api.Writes);
     }

@@ -30,6 +30,18 @@ internal sealed class WorkQueue<TKey>(TimeProvider time, TimeSpan firstRetry, Ti
         }
     }
 
+    /// <summary>Whether no key waits for a pass or has one; delayed keys do not count.</summary>
+    public bool IsIdle
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _ready.Count == 0 && _waiting.Count == 0 && _running.Count == 0;
+            }
+        }
+    }
+
     /// <summary>Adds a key, unless it already waits.</summary>
     public void Add(TKey key)
     {
