@@ -41,6 +41,11 @@ public sealed class RandomEventsTests
             await cluster.UntilQuiet();
             promises.Check();
             Assert.Equal(writes, cluster.Api.Writes);
+
+            // Much really happened: a cluster in which nothing starts would keep every promise.
+            Assert.All(new[] { "restarts", "disruptions", "resizes", "resumes" }, counter => Assert.True(promises.Seen[counter] > 5,
+                $"only {promises.Seen[counter]} {counter}"));
+            Assert.True(promises.Ended > 5, $"only {promises.Ended} jobs ended");
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
@@ -58,6 +63,12 @@ public sealed class RandomEventsTests
             store.Creating = (plural, body) => PodIsAllowed(store, plural, body);
             store.Patched = StatusIsAllowed;
         }
+
+        /// <summary>How often each counter went up.</summary>
+        public Dictionary<string, int> Seen { get; } = new() { ["restarts"] = 0, ["disruptions"] = 0, ["resizes"] = 0, ["resumes"] = 0 };
+
+        /// <summary>Jobs that completed or failed.</summary>
+        public int Ended { get; private set; }
 
         public void Check()
         {
@@ -102,6 +113,12 @@ public sealed class RandomEventsTests
             foreach (string counter in new[] { "attempt", "restarts", "disruptions", "resizes", "resumes", "createdAttempt", "readyAttempt" })
             {
                 Expect(Count(status, counter) >= Count(before["status"], counter), $"{counter} of {name} went down: {status.ToJsonString()}");
+            }
+
+            Ended += (Is(after, "Complete") || Is(after, "Failed")) && !Is(before, "Complete") && !Is(before, "Failed") ? 1 : 0;
+            foreach (string counter in Seen.Keys.Where(c => Count(status, c) > Count(before["status"], c)))
+            {
+                Seen[counter]++;
             }
 
             int attempt = Count(status, "attempt");
@@ -181,7 +198,7 @@ public sealed class RandomEventsTests
                     {
                         if ((bool?)job["spec"]!["suspend"] == true)
                         {
-                            cluster.Edit((string)job["metadata"]!["name"]!, """{"suspend":false}""");
+                            Edit((string)job["metadata"]!["name"]!, """{"suspend":false}""");
                         }
                     }
 
@@ -224,13 +241,13 @@ public sealed class RandomEventsTests
                     cluster.Api.Machine(random.GetItems(Machines, 1)[0], isReady: Chance(0.7), Now);
                     break;
                 case < 89:
-                    cluster.Edit(RandomJob(), Chance(0.3) ? """{"suspend":true}""" : """{"suspend":false}""");
+                    Edit(RandomJob(), Chance(0.3) ? """{"suspend":true}""" : """{"suspend":false}""");
                     break;
                 case < 90:
-                    cluster.Edit("elastic", $$"""{"numNodes":{{random.Next(1, 7)}}}""");
+                    Edit("elastic", $$"""{"numNodes":{{random.Next(1, 7)}}}""");
                     break;
                 case < 91 when Chance(0.3):
-                    cluster.Api.Kill("deepspeedjobs", RandomJob());
+                    Vanish(RandomJob(), "deepspeedjobs");
                     break;
                 case < 92:
                     cluster.Api.Kill(cluster.Client);
@@ -280,11 +297,23 @@ public sealed class RandomEventsTests
             }
         }
 
-        private void Vanish(string name)
+        private void Edit(string job, string patch)
         {
             try
             {
-                cluster.Api.Kill("pods", name);
+                cluster.Edit(job, patch);
+            }
+            catch (StoreException)
+            {
+                // Its time after the end was over.
+            }
+        }
+
+        private void Vanish(string name, string plural = "pods")
+        {
+            try
+            {
+                cluster.Api.Kill(plural, name);
             }
             catch (StoreException)
             {
@@ -300,14 +329,7 @@ public sealed class RandomEventsTests
                 foreach (JsonObject item in cluster.Api.Store.All(plural)
                     .Where(o => o["metadata"]!["ownerReferences"] is JsonArray owners && !alive.Contains((string?)owners[0]!["uid"])))
                 {
-                    try
-                    {
-                        cluster.Api.Kill(plural, Name(item));
-                    }
-                    catch (StoreException)
-                    {
-                        // Gone in the meantime.
-                    }
+                    Vanish(Name(item), plural);
                 }
             }
         }
