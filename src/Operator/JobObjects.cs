@@ -6,6 +6,8 @@ using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Planning;
 using DeepSpeedSharp.Operator.Resources;
 using DeepSpeedSharp.Operator.Runtime;
+using k8s;
+using k8s.Models;
 
 namespace DeepSpeedSharp.Operator;
 
@@ -101,7 +103,7 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         JobPlan plan = JobPlan.From(spec, new JobIdentity(owner.Name, owner.Namespace, owner.Uid, attempt, status.Restarts),
             WorkerPods.Placement(owner, spec, attempt), JobConfig.Elasticity(config));
         await DeleteOldConfigMapsAsync(owner, attempt, cancel);
-        await CreateOwnedAsync(owner, "services", HeadlessService.Build(owner, spec), owner.Name, cancel);
+        await EnsureAsync(owner, "services", HeadlessService.Build(owner, spec), Core(owner.Namespace, "services"), cancel);
         await CreateOwnedAsync(owner, "configmaps", AttemptConfigMap.Build(owner, attempt, plan, config),
             AttemptConfigMap.Name(owner.Name, attempt), cancel);
         await CreateGuardsAsync(owner, spec, status.Nodes!.Desired, cancel);
@@ -130,21 +132,28 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
     {
         if (JobGuards.NetworkPolicy(owner, spec) is { } policy)
         {
-            await CreateOwnedAsync(owner, "networkpolicies", policy, owner.Name, cancel,
-                $"/apis/networking.k8s.io/v1/namespaces/{owner.Namespace}/networkpolicies");
+            await EnsureAsync(owner, "networkpolicies", policy, $"/apis/networking.k8s.io/v1/namespaces/{owner.Namespace}/networkpolicies", cancel);
         }
 
         if (spec.Scheduling?.PodDisruptionBudget == true)
         {
             // An elastic job may have another size than when the budget was made.
             string path = await BudgetsAsync(owner.Namespace, cancel);
-            object budget = JobGuards.DisruptionBudget(owner, spec, pods, path.Split('/')[2] + "/" + path.Split('/')[3])!;
-            JsonElement made = await CreateOwnedAsync(owner, "poddisruptionbudgets", budget, owner.Name, cancel, path);
-            if (made.Get("spec").Number("minAvailable") != pods)
-            {
-                await api.MergePatchAsync($"{path}/{owner.Name}",
-                    new System.Text.Json.Nodes.JsonObject { ["spec"] = new System.Text.Json.Nodes.JsonObject { ["minAvailable"] = pods } }.ToJsonString(), cancel);
-            }
+            await EnsureAsync(owner, "poddisruptionbudgets",
+                JobGuards.DisruptionBudget(owner, spec, pods, $"policy/{_policyVersion}")!, path, cancel);
+        }
+    }
+
+    // Creates an object that lives as long as the job, or brings it to what the spec says now. Its hash says when that is needed.
+    private async Task EnsureAsync<T>(JobOwner owner, string plural, T wanted, string collection, CancellationToken cancel)
+        where T : IKubernetesObject<V1ObjectMeta>
+    {
+        string hash = SpecHash.OfText(KubernetesJson.Serialize(wanted));
+        wanted.Metadata.Annotations = new Dictionary<string, string> { [JobLabels.AppliedHash] = hash };
+        JsonElement found = await CreateOwnedAsync(owner, plural, wanted, wanted.Metadata.Name, cancel, collection);
+        if (found.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash) != hash)
+        {
+            await api.ApplyAsync($"{collection}/{wanted.Metadata.Name}", wanted, JobLabels.ManagedBy, cancel);
         }
     }
 
@@ -170,7 +179,7 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         collection ??= Core(owner.Namespace, plural);
         try
         {
-            return await api.PostAsync(collection, body, cancel);
+            return await api.PostAsync($"{collection}?fieldManager={JobLabels.ManagedBy}", body, cancel);
         }
         catch (ApiException e) when (e.IsAlreadyExists)
         {
@@ -202,7 +211,7 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         try
         {
             await CreateOwnedAsync(owner, "persistentvolumeclaims", claim,
-                ((k8s.Models.V1PersistentVolumeClaim)claim).Metadata.Name, cancel);
+                ((V1PersistentVolumeClaim)claim).Metadata.Name, cancel);
         }
         catch (ObjectRefusedException e) when (e.Reason == Reasons.NameConflict)
         {

@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
+using DeepSpeedSharp.Operator.Runtime;
 using Prometheus;
 
 namespace DeepSpeedSharp.Operator;
@@ -10,10 +11,7 @@ internal sealed class OperatorMetrics
     private readonly Counter _restarts;
     private readonly Counter _finished;
     private readonly Counter _podsCreated;
-    private readonly Counter _reconciles;
-    private readonly Histogram _reconcileTime;
     private readonly Gauge _jobs;
-    private readonly Gauge _queueDepth;
 
     /// <summary>Creates all metrics, so that they are there before the first event.</summary>
     public OperatorMetrics()
@@ -26,29 +24,20 @@ internal sealed class OperatorMetrics
         _finished = factory.CreateCounter("deepspeedjob_finished_total",
             "Jobs that ended; result is complete or failed.", "namespace", "result", "reason");
         _podsCreated = factory.CreateCounter("deepspeedjob_pods_created_total", "Worker pods created.");
-        _queueDepth = factory.CreateGauge("workqueue_depth", "Objects that wait for a pass.", "name", "controller");
-        _reconciles = factory.CreateCounter("controller_runtime_reconcile_total",
-            "Passes by result: success, requeue, requeue_after or error.", "controller", "result");
-        _reconcileTime = factory.CreateHistogram("controller_runtime_reconcile_time_seconds", "Duration of a pass.",
-            ["controller"], new HistogramConfiguration { Buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60] });
-        foreach (string result in new[] { "success", "requeue", "requeue_after", "error" })
-        {
-            _reconciles.WithLabels(OperatorHost.ControllerName, result);
-        }
-
-        _reconcileTime.WithLabels(OperatorHost.ControllerName);
+        Runtime = new RuntimeMetrics(Registry, OperatorHost.ControllerName);
     }
+
+    /// <summary>The metrics that any controller has.</summary>
+    public RuntimeMetrics Runtime { get; }
 
     /// <summary>The metrics, for the endpoint.</summary>
     public CollectorRegistry Registry { get; } = Metrics.NewCustomRegistry();
 
     /// <summary>Computes the gauges whenever somebody looks.</summary>
     /// <param name="jobs">All jobs.</param>
-    /// <param name="queued">Objects that wait for a pass.</param>
-    public void ComputeGaugesFrom(Func<IReadOnlyList<DeepSpeedJob>> jobs, Func<int> queued) =>
+    public void ComputeGaugesFrom(Func<IReadOnlyList<DeepSpeedJob>> jobs) =>
         Registry.AddBeforeCollectCallback(() =>
         {
-            _queueDepth.WithLabels(OperatorHost.ControllerName, OperatorHost.ControllerName).Set(queued());
             ILookup<(string Namespace, string Phase), DeepSpeedJob> groups =
                 jobs().ToLookup(j => (j.Metadata.NamespaceProperty, j.Status.Phase ?? Phases.Pending));
             foreach (string ns in groups.Select(g => g.Key.Namespace).Concat(_jobs.GetAllLabelValues().Select(l => l[0])).Distinct())
@@ -59,13 +48,6 @@ internal sealed class OperatorMetrics
                 }
             }
         });
-
-    /// <summary>Counts one pass.</summary>
-    public void Reconciled(string controller, string result, TimeSpan duration)
-    {
-        _reconciles.WithLabels(controller, result).Inc();
-        _reconcileTime.WithLabels(controller).Observe(duration.TotalSeconds);
-    }
 
     /// <summary>Counts created pods.</summary>
     public void PodsCreated(int count) => _podsCreated.Inc(count);

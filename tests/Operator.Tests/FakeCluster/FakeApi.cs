@@ -45,6 +45,18 @@ internal sealed class FakeApi : IAsyncDisposable
     /// <summary>Writes that changed something, events not counted.</summary>
     public int Writes { get; private set; }
 
+    /// <summary>Whether a request is being answered, or a watch is open.</summary>
+    public bool IsBusy
+    {
+        get
+        {
+            lock (_open)
+            {
+                return _open.Count > 0;
+            }
+        }
+    }
+
     public string Address => _server.Services.GetRequiredService<Microsoft.AspNetCore.Hosting.Server.IServer>()
         .Features.Get<IServerAddressesFeature>()!.Addresses.First();
 
@@ -222,6 +234,9 @@ internal sealed class FakeApi : IAsyncDisposable
                     path, Query("labelSelector") ?? "", int.Parse(Query("limit") ?? "0", CultureInfo.InvariantCulture), Query("continue"))),
                 "GET" => (HttpStatusCode.OK, Store.Get(path)),
                 "POST" => (HttpStatusCode.Created, Store.Create(path, JsonNode.Parse(body)!.AsObject())),
+                "PUT" => (HttpStatusCode.OK, Store.Put(path, JsonNode.Parse(body)!.AsObject())),
+                "PATCH" when context.Request.ContentType == "application/apply-patch+yaml" =>
+                    (HttpStatusCode.OK, Store.Apply(path, JsonNode.Parse(body)!.AsObject())),
                 "PATCH" => (HttpStatusCode.OK, Store.Patch(path, JsonNode.Parse(body)!.AsObject())),
                 "DELETE" => (HttpStatusCode.OK, Store.Delete(path, (string?)JsonNode.Parse(body)?["preconditions"]?["uid"],
                     (int?)JsonNode.Parse(body)?["gracePeriodSeconds"] == 0)),

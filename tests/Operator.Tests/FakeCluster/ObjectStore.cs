@@ -155,6 +155,36 @@ internal sealed class ObjectStore
         }
     }
 
+    public JsonObject Put(ResourcePath path, JsonObject body)
+    {
+        lock (_lock)
+        {
+            JsonObject current = Find(path);
+            if ((string?)body["metadata"]!["resourceVersion"] != (string?)current["metadata"]!["resourceVersion"])
+            {
+                throw new StoreException(HttpStatusCode.Conflict, "Conflict", "the object has been modified");
+            }
+
+            JsonNode metadata = current["metadata"]!.DeepClone();
+            body["metadata"] = metadata;
+            string key = $"{path.Plural}/{path.Namespace}/{path.Name}";
+            _objects[key] = body;
+            Publish(key, "MODIFIED");
+            return body.DeepClone().AsObject();
+        }
+    }
+
+    /// <summary>Server-side apply with force, of one manager: objects are merged, lists replaced.</summary>
+    public JsonObject Apply(ResourcePath path, JsonObject body)
+    {
+        lock (_lock)
+        {
+            Merge(Find(path), body);
+            Publish($"{path.Plural}/{path.Namespace}/{path.Name}", "MODIFIED");
+            return Find(path).DeepClone().AsObject();
+        }
+    }
+
     /// <summary>Version of the newest change of a kind.</summary>
     public long VersionOf(string plural)
     {
