@@ -43,6 +43,11 @@ internal static class RunCommand
             return ExitCodes.Done;
         }
 
+        if (ClusterOnly.Fields(manifest.Spec) is { Count: > 0 } fields)
+        {
+            console.Say($"without effect on this machine: {string.Join(", ", fields)}");
+        }
+
         LocalJob job = LocalJob.Prepare(manifest, file, new RunFolder(runDir, manifest.Name), worker);
         if (!dryRun)
         {

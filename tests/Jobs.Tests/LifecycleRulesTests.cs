@@ -48,7 +48,7 @@ public sealed class LifecycleRulesTests
 
         Assert.Equal(["some_newer_setting", "train_batch_size"], JobConfig.Check(Config, ours).Problems.Select(p => p.Path).Order());
         Assert.Equal(["train_batch_size"], JobConfig.Check(Config, python).Problems.Select(p => p.Path));
-        Assert.Equal(8, JobConfig.Check("""{"train_batch_size":8,"some_newer_setting":1}""", python).Batch?.TrainBatchSize ?? 8);
+        Assert.Equal(8, JobConfig.Check("""{"train_batch_size":8,"some_newer_setting":1}""", python).Batch!.TrainBatchSize);
     }
 
     [Fact]

@@ -124,9 +124,12 @@ internal sealed record JobDecision
         }
 
         bool blocks = ending.Length > 0 && job.Spec?.WaitsForOldPods() != false;
+
+        // Times count from what is seen now: a job that begins to run begins to have a deadline.
+        job = job with { Status = JobObservation.Of(job, blocks ? ending : [], backoff) };
         return new JobDecision
         {
-            Status = JobObservation.Of(job, blocks ? ending : [], backoff),
+            Status = job.Status,
             Delete = old,
             CreateNodes = !blocks && backoff <= TimeSpan.Zero ? missing : [],
             RequeueAfter = Soonest(

@@ -81,6 +81,15 @@ public sealed class JobDeadlinesTests
     }
 
     [Fact]
+    public void ProgressDeadline_OfAJobThatBeginsToRun_IsWaitedFor()
+    {
+        JobSnapshot job = Some.NewJob(Some.Spec() with { ProgressDeadlineSeconds = 900 });
+        job = job.After(JobDecision.For(job)) with { Pods = [Some.RunningPod(0), Some.RunningPod(1)] };
+
+        Assert.Equal(TimeSpan.FromSeconds(900), JobDecision.For(job).RequeueAfter);
+    }
+
+    [Fact]
     public void ProgressDeadline_TrainingMoves_IsSetBack()
     {
         JobSnapshot job = Hanging(Some.RunningJob(Some.Spec() with { ProgressDeadlineSeconds = 900 }), movedSecondsAgo: 600);

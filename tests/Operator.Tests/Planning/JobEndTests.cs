@@ -23,6 +23,22 @@ public sealed class JobEndTests
         Assert.Equal(deleted, string.Join(' ', after.Delete.Select(d => d.Pod.Name).Order()));
     }
 
+    [Theory]
+    [InlineData(137, "OOMKilled", null, "ran out of memory (exit code 137). That was failure 1, and restart.maxRestarts is 0. Raise resources.limits.memory")]
+    [InlineData(127, null, "exec: torchrun: not found", "failed with exit code 127: exec: torchrun: not found. That was failure 1, and restart.maxRestarts is 0. Correct spec.command: the image has no such program.")]
+    [InlineData(78, null, "no such scheduler", "gave up with exit code 78: no such scheduler. Trying again would not help. Correct spec.config.")]
+    [InlineData(65, null, "no tokens in /data", "gave up with exit code 65: no tokens in /data. Trying again would not help. Correct the data that the message names.")]
+    [InlineData(1, null, null, "failed with exit code 1. That was failure 1, and restart.maxRestarts is 0. Look at `kubectl logs a-1-1 -n default`.")]
+    public void Failed_TellsWhoWhyAndWhatToDo(int exitCode, string? reason, string? message, string expected)
+    {
+        PodSnapshot pod = Some.FailedPod(1, exitCode, message: message) with { TerminatedReason = reason ?? "Error", ClusterNode = "gpu-17" };
+        JobSnapshot job = Some.RunningJob(Some.Spec(maxRestarts: 0)).With(pod, Some.FailedPod(0, 69, secondsAgo: 9));
+
+        string? failed = JobDecision.For(job).Status.Condition("Failed")!.Message;
+
+        Assert.StartsWith($"Node 1 (pod a-1-1 on gpu-17) {expected}", failed);
+    }
+
     [Fact]
     public void Rank0_OfAJobOfAllNodes_IsNotEnough() =>
         Assert.Equal("Running", JobDecision.For(Some.RunningJob().With(Some.SucceededPod(0))).Status.Phase);
