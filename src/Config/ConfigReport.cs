@@ -84,7 +84,7 @@ public sealed record ConfigReport(DeepSpeedConfig? Config, BatchPlan? Batch, IRe
 
         if (errors.Any)
         {
-            return new ConfigReport(null, null, errors.All);
+            return new ConfigReport(null, batch, errors.All);
         }
 
         return new ConfigReport(config with { Batch = BatchConfig.From(batch!) }, batch, []);

@@ -50,19 +50,22 @@ public sealed record JobPlan(
     /// <param name="spec">A valid spec.</param>
     /// <param name="identity">Which run of which job.</param>
     /// <param name="placement">Where nodes and files are.</param>
+    /// <param name="elasticity">The <c>elasticity</c> section of its DeepSpeed config as JSON, when that is enabled.</param>
     /// <returns>The plan; equal inputs give equal plans.</returns>
-    public static JobPlan From(DeepSpeedJobSpec spec, JobIdentity identity, JobPlacement placement)
+    public static JobPlan From(
+        DeepSpeedJobSpec spec, JobIdentity identity, JobPlacement placement, string? elasticity = null)
     {
-        string master = placement.HostName(0);
-        NodePlan[] nodes = [.. Enumerable.Range(0, spec.Nodes()).Select(i => Node(spec, identity, placement, master, i))];
-        string hostfile = string.Concat(nodes.Select(n => $"{n.HostName} slots={spec.Slots()}\n"));
-        return new JobPlan(nodes, spec.WorldSize(), master, placement.MasterPort, hostfile);
+        string[] hosts = [.. Enumerable.Range(0, spec.Pods()).Select(placement.HostName)];
+        KeyValuePair<string, string>[] launcher = [.. LauncherVariables.Of(spec, identity, hosts, elasticity)];
+        NodePlan[] nodes = [.. hosts.Select((host, i) => Node(spec, identity, placement, host, i, hosts[0], launcher))];
+        string hostfile = string.Concat(hosts.Select(host => $"{host} slots={spec.PodSlots()}\n"));
+        return new JobPlan(nodes, spec.WorldSize(), hosts[0], placement.MasterPort, hostfile);
     }
 
-    private static NodePlan Node(
-        DeepSpeedJobSpec spec, JobIdentity identity, JobPlacement placement, string master, int index)
+    private static NodePlan Node(DeepSpeedJobSpec spec, JobIdentity identity, JobPlacement placement, string host, int index,
+        string master, IReadOnlyList<KeyValuePair<string, string>> launcher)
     {
-        int slots = spec.Slots();
+        int slots = spec.PodSlots();
         var place = new WorkerEnvironment
         {
             Rank = slots == 1 ? index : null,
@@ -70,12 +73,15 @@ public sealed record JobPlan(
             WorldSize = spec.WorldSize(),
             LocalWorldSize = slots,
             NodeRank = index,
-            Nodes = spec.Nodes(),
+            Nodes = spec.Pods(),
             MasterAddress = master,
             MasterPort = placement.MasterPort,
         };
-        KeyValuePair<string, string>[] job = [.. JobVariables(spec, identity, placement, index)];
-        return new NodePlan(index, placement.HostName(index), [.. place.ToVariables(), .. job],
+        KeyValuePair<string, string>[] job =
+        [
+            .. JobVariables(spec, identity, placement, index), .. LauncherVariables.OfNode(spec, place), .. launcher,
+        ];
+        return new NodePlan(index, host, [.. place.ToVariables(), .. job],
             [.. Enumerable.Range(0, slots).Select(place.ForSlot).Select(p =>
                 new RankPlan(p.Rank!.Value, p.LocalRank!.Value, [.. p.ToVariables(), .. job]))]);
     }

@@ -16,7 +16,7 @@ public static partial class JobValidation
     [
         .. new WorkerEnvironment().ToVariables().Select(v => v.Key), "DSJ_CONFIG", "DS_CONFIG", "DSJ_HOSTFILE",
         "DSJ_CHECKPOINT_DIR", "DSJ_JOB_NAME", "DSJ_NAMESPACE", "DSJ_JOB_UID", "DSJ_ATTEMPT", "DSJ_RESTARTS",
-        "DSJ_METRICS_PORT", "DSJ_METRICS_PATH", "POD_NAME", "POD_IP", "CLUSTER_NODE",
+        "DSJ_METRICS_PORT", "DSJ_METRICS_PATH", "POD_NAME", "POD_IP", "CLUSTER_NODE", .. LauncherVariables.Reserved,
     ];
 
     /// <summary>Checks the name of a job.</summary>
@@ -56,23 +56,34 @@ public static partial class JobValidation
             errors.Add("spec.configRef.name", "it is missing", "name a ConfigMap of this namespace");
         }
 
-        int slots = spec.Slots();
-        if (spec.Config is { } config && spec.NumNodes is null or > 0 && slots > 0)
+        LifecycleRules.Check(spec, errors);
+        if (spec.Config is { } config && spec.NumNodes is null or > 0 and <= 10_000 && spec.Gpus() is >= 0 and <= 64)
         {
             CheckConfig(config.ToJsonString(), "spec.config", spec, errors);
         }
     }
 
-    /// <summary>Checks a DeepSpeed config against the number of ranks of a job, and against what the engine can do.</summary>
-    /// <remarks>A value "auto" is no problem yet: the job's program may fill it from its arguments.</remarks>
+    /// <summary>Checks a DeepSpeed config against the number of ranks of a job; of an elastic one, against each it may have.</summary>
     /// <param name="json">The config.</param>
     /// <param name="path">Where it stands, for messages; empty when it is a document of its own.</param>
     /// <param name="spec">The job.</param>
     /// <param name="errors">Receives every problem.</param>
     public static void CheckConfig(string json, string path, DeepSpeedJobSpec spec, ConfigErrors errors)
     {
-        ConfigReport report = ConfigReport.ForJob(json, spec.WorldSize());
-        errors.AddAll(path, [.. report.Errors, .. report.Unsupported]);
+        IReadOnlyList<ConfigError> problems = JobConfig.Check(json, spec).Problems;
+        if (problems.Count == 0 || spec.Elastic is not { } elastic || elastic.MaxNodes - elastic.MinNodes > LifecycleRules.MostSizes)
+        {
+            errors.AddAll(path, problems);
+            return;
+        }
+
+        // An elastic job may begin with any size that fits; only without one is the config at fault.
+        if (JobConfig.NodeCounts(json, spec).Count == 0)
+        {
+            errors.AddAll(path, problems);
+            errors.Add("spec.elastic", $"the config fits no number of nodes from {elastic.MinNodes} to {elastic.MaxNodes}",
+                "choose batch sizes that more numbers of ranks divide, or other limits");
+        }
     }
 
     // Ranges and unknown fields of a record and everything below it, by the same attributes the CRD is made from.
@@ -86,7 +97,12 @@ public static partial class JobValidation
             if (property.GetCustomAttribute<RangeAttribute>() is { } range && value is int number
                 && (number < range.Minimum || number > range.Maximum))
             {
-                errors.Add(name, $"{number} is out of range", $"use a value from {range.Minimum} to {range.Maximum}");
+                errors.Add(name, $"{number} is out of range", range.Maximum == int.MaxValue
+                    ? $"use a value of at least {range.Minimum}" : $"use a value from {range.Minimum} to {range.Maximum}");
+            }
+            else if (value is string text)
+            {
+                CheckText(property, text, name, errors);
             }
             else if (property.GetCustomAttribute<MaxItemsAttribute>() is { } limit
                 && value is System.Collections.ICollection list && list.Count > limit.Count)
@@ -97,10 +113,47 @@ public static partial class JobValidation
             {
                 Refuse(type, unknown.Keys, path, errors);
             }
-            else if (value is not null && value.GetType().Namespace == type.Namespace && value.GetType().IsClass)
+            else if (value is IReadOnlyList<object?> records)
             {
-                CheckFields(value, name, errors);
+                for (int i = 0; i < records.Count; i++)
+                {
+                    CheckFields(records[i], $"{name}[{i}]", type, errors);
+                }
             }
+            else
+            {
+                CheckFields(value, name, type, errors);
+            }
+        }
+    }
+
+    private static void CheckFields(object? value, string path, Type parent, ConfigErrors errors)
+    {
+        if (value is not null && value.GetType().Namespace == parent.Namespace && value.GetType().IsClass)
+        {
+            CheckFields(value, path, errors);
+        }
+    }
+
+    private static void CheckText(PropertyInfo property, string text, string path, ConfigErrors errors)
+    {
+        if (property.GetCustomAttribute<OneOfAttribute>() is { } words && text.Length > 0)
+        {
+            string[] built = [.. words.Values.Except(words.NotYet)];
+            if (words.NotYet.Contains(text))
+            {
+                errors.Add(path, $"{text} is not supported yet", $"use {string.Join(" or ", built)}");
+            }
+            else if (!built.Contains(text))
+            {
+                errors.Add(path, $"there is no \"{text}\"", NearestName.Find(text, built) is { } near
+                    ? $"did you mean {near}?" : $"use {string.Join(", ", built)}");
+            }
+        }
+
+        if (property.GetCustomAttribute<MaxLengthAttribute>() is { } limit && text.Length > limit.Length)
+        {
+            errors.Add(path, $"it has {text.Length} characters", $"use at most {limit.Length}");
         }
     }
 
@@ -144,11 +197,6 @@ public static partial class JobValidation
             {
                 errors.Add(path, "the entry is empty", "give it a name and a value");
                 continue;
-            }
-
-            if (variable.Unknown is { } unknown)
-            {
-                Refuse(typeof(EnvVar), unknown.Keys, path, errors);
             }
 
             if (!VariableName().IsMatch(variable.Name))

@@ -43,3 +43,56 @@ public sealed class PlannedFieldsAttribute(params string[] names) : Attribute
     /// <summary>JSON names of the fields.</summary>
     public IReadOnlyList<string> Names { get; } = names;
 }
+
+/// <summary>The words a text may be, in the CRD's schema.</summary>
+/// <param name="values">All words.</param>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class OneOfAttribute(params string[] values) : Attribute
+{
+    /// <summary>All words.</summary>
+    public IReadOnlyList<string> Values { get; } = values;
+
+    /// <summary>Words of the API that this release does not build: part of the schema, refused by name.</summary>
+    public string[] NotYet { get; init; } = [];
+}
+
+/// <summary>What the server writes when the field is left out, in the CRD's schema.</summary>
+/// <param name="value">The value; the same that the code assumes.</param>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class DefaultAttribute(object value) : Attribute
+{
+    /// <summary>The value.</summary>
+    public object Value { get; } = value;
+}
+
+/// <summary>Largest length of a text in the CRD's schema.</summary>
+/// <param name="length">Number of characters.</param>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class MaxLengthAttribute(int length) : Attribute
+{
+    /// <summary>Number of characters.</summary>
+    public int Length { get; } = length;
+}
+
+/// <summary>Largest length of each text of a list in the CRD's schema.</summary>
+/// <param name="length">Number of characters.</param>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class MaxItemLengthAttribute(int length) : Attribute
+{
+    /// <summary>Number of characters.</summary>
+    public int Length { get; } = length;
+}
+
+/// <summary>A rule over several fields in the CRD's schema, for servers that know CEL (Kubernetes 1.25 and later). The
+/// validation in code has the same rule, for all servers.</summary>
+/// <param name="expression">The rule in CEL.</param>
+/// <param name="message">What the server says when it is broken.</param>
+[AttributeUsage(AttributeTargets.Class, AllowMultiple = true)]
+public sealed class RuleAttribute(string expression, string message) : Attribute
+{
+    /// <summary>The rule in CEL.</summary>
+    public string Expression { get; } = expression;
+
+    /// <summary>What the server says when it is broken.</summary>
+    public string Message { get; } = message;
+}

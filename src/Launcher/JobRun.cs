@@ -41,7 +41,7 @@ internal sealed class JobRun(LocalJob job, RunConsole console)
 
     private List<NodeProcess> Start(int number, int restarts, ChildGuard guard)
     {
-        LocalPorts ports = LocalPorts.Find(job.Spec.Nodes(), job.Spec.MetricsPort());
+        LocalPorts ports = LocalPorts.Find(job.Spec.Pods(), job.Spec.MetricsPort());
         LaunchPlan plan = job.Plan(number, restarts, ports);
         string[] programs = [.. plan.Nodes.Select(node => job.Worker
             ?? WorkerProgram.Resolve(node.CommandLine[0], node.Environment.GetValueOrDefault("PATH")))];

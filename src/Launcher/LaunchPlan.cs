@@ -109,11 +109,11 @@ internal sealed record LaunchPlan(JobPlan Job, IReadOnlyList<LaunchNode> Nodes)
         {
             yield return new(Visible, "");
         }
-        else if (spec.Nodes() > 1)
+        else if (spec.Pods() > 1)
         {
             string[] devices = machine.Environment.GetValueOrDefault(Visible)?.Split(',')
                 ?? [.. Enumerable.Range(0, spec.WorldSize()).Select(i => i.ToString(CultureInfo.InvariantCulture))];
-            yield return new(Visible, string.Join(',', devices.Skip(node * spec.Gpus()).Take(spec.Gpus())));
+            yield return new(Visible, string.Join(',', devices.Skip(node * spec.PodGpus()).Take(spec.PodGpus())));
         }
     }
 }

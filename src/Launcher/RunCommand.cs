@@ -43,6 +43,11 @@ internal static class RunCommand
             return ExitCodes.Done;
         }
 
+        if (ClusterOnly.Fields(manifest.Spec) is { Count: > 0 } fields)
+        {
+            console.Say($"without effect on this machine: {string.Join(", ", fields)}");
+        }
+
         LocalJob job = LocalJob.Prepare(manifest, file, new RunFolder(runDir, manifest.Name), worker);
         if (!dryRun)
         {
@@ -50,7 +55,7 @@ internal static class RunCommand
         }
 
         int attempt = job.Folder.LastAttempt() + 1;
-        LocalPorts ports = LocalPorts.Find(manifest.Spec.Nodes(), manifest.Spec.MetricsPort());
+        LocalPorts ports = LocalPorts.Find(manifest.Spec.Pods(), manifest.Spec.MetricsPort());
         RunHeader.Write(job, attempt, restarts: 0, ports, console);
         PlanText.Write(job.Plan(attempt, restarts: 0, ports), Console.Out);
         return ExitCodes.Done;

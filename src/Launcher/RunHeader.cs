@@ -9,7 +9,7 @@ internal static class RunHeader
     /// <summary>Writes what starts, and where its files are.</summary>
     public static void Write(LocalJob job, int attempt, int restarts, LocalPorts ports, RunConsole console)
     {
-        (int nodes, int slots, int ranks) = (job.Spec.Nodes(), job.Spec.Slots(), job.Spec.WorldSize());
+        (int nodes, int slots, int ranks) = (job.Spec.Pods(), job.Spec.PodSlots(), job.Spec.WorldSize());
         string device = job.Spec.Gpus() == 0 ? "CPU" : "GPU";
         console.Say($"job {job.Manifest.Name}, attempt {attempt}: {Count(nodes, "node")} x {Count(slots, "slot")} "
             + $"= {Count(ranks, "rank")} on this machine ({device})");

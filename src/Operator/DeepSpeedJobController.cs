@@ -14,7 +14,7 @@ namespace DeepSpeedSharp.Operator;
 
 /// <summary>One pass: observe, decide, change objects, write the status once, then tell about it.</summary>
 internal sealed class DeepSpeedJobController(
-    JobCaches caches, ApiConnection api, JobObjects objects, EventPublisher events, JobWatch watch)
+    JobCaches caches, ApiConnection api, JobObjects objects, EventPublisher events, JobWatch watch, bool allowHostAccess = false)
     : IEntityController<DeepSpeedJob>
 {
     private readonly ConcurrentDictionary<string, FirstFailure> _failures = new();
@@ -28,22 +28,39 @@ internal sealed class DeepSpeedJobController(
             return ReconcileResult.Done;
         }
 
+        // Another controller looks after it, and nothing of it is touched, not even its status.
+        if (entity.Spec?.IsOurs() == false)
+        {
+            return ReconcileResult.Done;
+        }
+
         if (!entity.StatusIsReadable)
         {
             Log.UnreadableStatus(watch.Log, entity.Key);
             return ReconcileResult.Done;
         }
 
-        (JobSnapshot observed, string? config) = await ObserveAsync(entity, cancel);
+        JobSnapshot observed = await ObserveAsync(entity, cancel);
         JobDecision decision = JobDecision.For(observed);
         DeepSpeedJobStatus status = decision.Status;
         ObjectRefusedException? refused = null;
         try
         {
+            if (decision.DeleteJob)
+            {
+                await objects.DeleteJobAsync(entity, cancel);
+                return ReconcileResult.Done;
+            }
+
             await objects.DeleteAsync(entity, decision.Delete, cancel);
+            if (decision.RemoveBudget && entity.Spec?.Scheduling?.PodDisruptionBudget == true)
+            {
+                await objects.DeleteBudgetAsync(entity, cancel);
+            }
+
             if (decision.CreateNodes.Count > 0)
             {
-                await objects.CreateAsync(entity, status, decision.CreateNodes, config, cancel);
+                await objects.CreateAsync(entity, status, decision.CreateNodes, observed.Config, cancel);
             }
         }
         catch (ObjectRefusedException e)
@@ -72,11 +89,11 @@ internal sealed class DeepSpeedJobController(
         caches.Progress.Forget(key);
     }
 
-    private async Task<(JobSnapshot Snapshot, string? Config)> ObserveAsync(DeepSpeedJob job, CancellationToken cancel)
+    private async Task<JobSnapshot> ObserveAsync(DeepSpeedJob job, CancellationToken cancel)
     {
         DateTimeOffset now = watch.Time.GetUtcNow();
-        IReadOnlyList<ConfigError> problems = job.Spec is { } spec ? ClusterRules.Check(job.Metadata.Name, spec) : job.Problems;
-        (string? config, string? wait) = (null, null);
+        IReadOnlyList<ConfigError> problems = job.Spec is { } spec ? ClusterRules.Check(job.Metadata.Name, spec, allowHostAccess) : job.Problems;
+        (string? config, string? wait) = (JobObjects.TextOf(job.Spec?.Config), null);
         if (problems.Count == 0 && NeedsConfig(job))
         {
             ConfigReference reference = job.Spec!.ConfigRef!;
@@ -84,6 +101,7 @@ internal sealed class DeepSpeedJobController(
             problems = config is null ? [] : CheckReferenced(reference, config, job.Spec);
         }
 
+        BoardEntry? known = caches.Progress.Latest(job.Key, job.Metadata.Uid, job.Status.Attempt);
         var snapshot = new JobSnapshot
         {
             Name = job.Metadata.Name,
@@ -93,15 +111,21 @@ internal sealed class DeepSpeedJobController(
             ConfigWait = wait,
             Status = job.Status,
             Pods = caches.Pods.Group(job.Metadata.Uid),
-            Progress = caches.Progress.Latest(job.Key, job.Metadata.Uid),
+            Config = config,
+            Progress = known?.Report,
+            MovedAt = known?.MovedAt,
+            NodeSteps = known?.NodeSteps ?? new Dictionary<int, long?>(),
+            NotReady = caches.NotReady(),
             Now = new DateTimeOffset(now.UtcTicks - now.UtcTicks % TimeSpan.TicksPerSecond, TimeSpan.Zero),
         };
-        return (snapshot with { FailureSeenAt = FailureSeen(job, snapshot) }, config);
+        return snapshot with { FailureSeenAt = FailureSeen(job, snapshot) };
     }
 
-    // The config matters only until the pods of an attempt exist; later edits of the ConfigMap do not touch them.
+    // The config matters only until the pods of an attempt exist; later edits of the ConfigMap do not touch them. An
+    // elastic job may need another attempt at any time, whose size the config decides.
     private static bool NeedsConfig(DeepSpeedJob job) => job.Spec is { ConfigRef: not null } spec && !spec.IsSuspended()
-        && !job.Status.Is(ConditionTypes.Complete) && job.Status.CreatedAttempt < Math.Max(1, job.Status.Attempt);
+        && !job.Status.IsFinishedForGood(job.Metadata.Generation ?? 0)
+        && (spec.Elastic is not null || job.Status.CreatedAttempt < Math.Max(1, job.Status.Attempt));
 
     private static IReadOnlyList<ConfigError> CheckReferenced(ConfigReference reference, string config, DeepSpeedJobSpec spec)
     {
@@ -187,11 +211,18 @@ internal sealed class DeepSpeedJobController(
 /// <summary>What is known of the cluster.</summary>
 /// <param name="Jobs">All jobs.</param>
 /// <param name="Pods">Their pods, in groups by owner.</param>
+/// <param name="Nodes">The machines; empty where they may not be watched.</param>
 /// <param name="Progress">The latest reports of rank 0.</param>
-internal sealed record JobCaches(ObjectCache<DeepSpeedJob> Jobs, ObjectCache<PodSnapshot> Pods, ProgressBoard Progress)
+internal sealed record JobCaches(
+    ObjectCache<DeepSpeedJob> Jobs, ObjectCache<PodSnapshot> Pods, ObjectCache<NodeSnapshot> Nodes, ProgressBoard Progress)
 {
     /// <summary>Empty caches.</summary>
-    public static JobCaches Create() => new(new(_ => null), new(p => p.OwnerUid), new ProgressBoard());
+    public static JobCaches Create() => new(new(_ => null), new(p => p.OwnerUid),
+        new(n => n.NotReadySince is null ? null : "not-ready"), new ProgressBoard());
+
+    /// <summary>Machines that do not answer, and since when.</summary>
+    public IReadOnlyDictionary<string, DateTimeOffset> NotReady() =>
+        Nodes.Group("not-ready").ToDictionary(n => n.Name, n => n.NotReadySince!.Value);
 }
 
 /// <summary>Clock, metrics and log.</summary>

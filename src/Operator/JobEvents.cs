@@ -30,13 +30,14 @@ internal static class JobEvents
 
         if (after.Condition(ConditionTypes.Restarting) is { Status: JobConditions.True } restarting && after.Attempt > before.Attempt)
         {
-            yield return new JobEvent(restarting.Reason != Reasons.Disruption, "Restarting",
+            yield return new JobEvent(restarting.Reason is not Reasons.Disruption and not Reasons.Resize,
+                restarting.Reason switch { Reasons.Resize => "Resizing", Reasons.Hang => Reasons.Hang, _ => "Restarting" },
                 $"Attempt {after.Attempt} replaces attempt {before.Attempt}: {restarting.Message}");
         }
         else if (after.Attempt > before.Attempt)
         {
             yield return new JobEvent(false, after.Attempt == 1 ? "Starting" : "StartingAgain",
-                $"Attempt {after.Attempt} starts {after.Nodes?.Desired} nodes with {after.WorldSize} ranks.");
+                $"Attempt {after.Attempt} starts {after.Nodes?.Desired} pods with {after.WorldSize} ranks.");
         }
 
         if (Became(before, after, ConditionTypes.Running) is not null)

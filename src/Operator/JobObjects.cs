@@ -6,6 +6,8 @@ using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Planning;
 using DeepSpeedSharp.Operator.Resources;
 using DeepSpeedSharp.Operator.Runtime;
+using k8s;
+using k8s.Models;
 
 namespace DeepSpeedSharp.Operator;
 
@@ -26,6 +28,8 @@ internal sealed class ObjectRefusedException(string reason, string message, bool
 internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pods, OperatorMetrics metrics, ILogger log)
 {
     private const int MostParallel = 50;
+
+    private string? _policyVersion;
 
     private static readonly JsonSerializerOptions Readable =
         new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
@@ -57,24 +61,52 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
                 deletion.Force ? 0 : null, token);
         });
 
+    /// <summary>The text that a pod gets of an inline config.</summary>
+    public static string? TextOf(System.Text.Json.Nodes.JsonObject? config) => config?.ToJsonString(Readable);
+
+    /// <summary>Deletes a job whose time after its end is over, with all that it owns.</summary>
+    public async Task DeleteJobAsync(DeepSpeedJob job, CancellationToken cancel)
+    {
+        Log.DeletingJob(log, job.Key, job.Spec?.TtlSecondsAfterFinished ?? 0);
+        await api.DeleteAsync($"/apis/{DeepSpeedJob.GroupVersion}/namespaces/{job.Metadata.NamespaceProperty}/{DeepSpeedJob.Plural}/{job.Metadata.Name}",
+            job.Metadata.Uid, null, cancel, propagation: "Foreground");
+    }
+
+    /// <summary>Removes what keeps drains from ending a job's pods.</summary>
+    public async Task DeleteBudgetAsync(DeepSpeedJob job, CancellationToken cancel)
+    {
+        string path = $"{await BudgetsAsync(job.Metadata.NamespaceProperty, cancel)}/{job.Metadata.Name}";
+        try
+        {
+            JsonElement metadata = (await api.GetAsync(path, cancel)).GetProperty("metadata");
+            if (IsOwned(metadata, job.Metadata.Uid))
+            {
+                await api.DeleteAsync(path, metadata.Text("uid")!, null, cancel);
+            }
+        }
+        catch (ApiException e) when (e.Code == HttpStatusCode.NotFound)
+        {
+        }
+    }
+
     /// <summary>Creates what an attempt needs and then its missing pods.</summary>
     /// <param name="job">The job, with a valid spec.</param>
     /// <param name="status">The status that was written: its attempt is the one to create.</param>
     /// <param name="nodes">Indexes of the missing pods.</param>
-    /// <param name="referencedConfig">Text of the config that configRef names.</param>
+    /// <param name="config">Text of the config; null when the job has none.</param>
     /// <param name="cancel">Ends the work; what was created stays.</param>
     /// <exception cref="ObjectRefusedException">The cluster does not take an object.</exception>
     public async Task CreateAsync(DeepSpeedJob job, DeepSpeedJobStatus status, IReadOnlyList<int> nodes,
-        string? referencedConfig, CancellationToken cancel)
+        string? config, CancellationToken cancel)
     {
-        (JobOwner owner, DeepSpeedJobSpec spec, int attempt) = (JobOwner.Of(job), job.Spec!, status.Attempt);
+        (JobOwner owner, DeepSpeedJobSpec spec, int attempt) = (JobOwner.Of(job), job.Spec!.At(status), status.Attempt);
         JobPlan plan = JobPlan.From(spec, new JobIdentity(owner.Name, owner.Namespace, owner.Uid, attempt, status.Restarts),
-            WorkerPods.Placement(owner, spec, attempt));
+            WorkerPods.Placement(owner, spec, attempt), JobConfig.Elasticity(config));
         await DeleteOldConfigMapsAsync(owner, attempt, cancel);
-        await CreateOwnedAsync(owner, "services", HeadlessService.Build(owner, spec), owner.Name, cancel);
-        await CreateOwnedAsync(owner, "configmaps",
-            AttemptConfigMap.Build(owner, attempt, plan, referencedConfig ?? spec.Config?.ToJsonString(Readable)),
+        await EnsureAsync(owner, "services", HeadlessService.Build(owner, spec), Core(owner.Namespace, "services"), cancel);
+        await CreateOwnedAsync(owner, "configmaps", AttemptConfigMap.Build(owner, attempt, plan, config),
             AttemptConfigMap.Name(owner.Name, attempt), cancel);
+        await CreateGuardsAsync(owner, spec, status.Nodes!.Desired, cancel);
         if (CheckpointClaim.Build(owner, spec) is { } claim)
         {
             await CreateClaimAsync(owner, claim, cancel);
@@ -85,7 +117,7 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         {
             await Parallel.ForEachAsync(nodes.Skip(done).Take(batch), Parallelism(cancel), async (index, token) =>
             {
-                object pod = WorkerPods.Build(owner, spec, attempt, plan.Nodes[index]);
+                object pod = WorkerPods.Build(owner, spec, attempt, plan.Nodes[index], status.AvoidedNodes);
                 JsonElement created = await CreateOwnedAsync(owner, "pods", pod, WorkerPods.Name(owner.Name, attempt, index), token);
                 PodSnapshot snapshot = PodSnapshot.Read(created);
                 pods.Put(snapshot.Key, created.GetProperty("metadata").GetProperty("resourceVersion").GetString()!, snapshot);
@@ -96,18 +128,63 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         Log.PodsCreated(log, job.Key, nodes.Count, attempt);
     }
 
-    private async Task<JsonElement> CreateOwnedAsync(
-        JobOwner owner, string plural, object body, string name, CancellationToken cancel)
+    private async Task CreateGuardsAsync(JobOwner owner, DeepSpeedJobSpec spec, int pods, CancellationToken cancel)
     {
+        if (JobGuards.NetworkPolicy(owner, spec) is { } policy)
+        {
+            await EnsureAsync(owner, "networkpolicies", policy, $"/apis/networking.k8s.io/v1/namespaces/{owner.Namespace}/networkpolicies", cancel);
+        }
+
+        if (spec.Scheduling?.PodDisruptionBudget == true)
+        {
+            // An elastic job may have another size than when the budget was made.
+            string path = await BudgetsAsync(owner.Namespace, cancel);
+            await EnsureAsync(owner, "poddisruptionbudgets",
+                JobGuards.DisruptionBudget(owner, spec, pods, $"policy/{_policyVersion}")!, path, cancel);
+        }
+    }
+
+    // Creates an object that lives as long as the job, or brings it to what the spec says now. Its hash says when that is needed.
+    private async Task EnsureAsync<T>(JobOwner owner, string plural, T wanted, string collection, CancellationToken cancel)
+        where T : IKubernetesObject<V1ObjectMeta>
+    {
+        string hash = SpecHash.OfText(KubernetesJson.Serialize(wanted));
+        wanted.Metadata.Annotations = new Dictionary<string, string> { [JobLabels.AppliedHash] = hash };
+        JsonElement found = await CreateOwnedAsync(owner, plural, wanted, wanted.Metadata.Name, cancel, collection);
+        if (found.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash) != hash)
+        {
+            await api.ApplyAsync($"{collection}/{wanted.Metadata.Name}", wanted, JobLabels.ManagedBy, cancel);
+        }
+    }
+
+    // policy/v1 exists since Kubernetes 1.21; v1beta1 is gone since 1.25.
+    private async Task<string> BudgetsAsync(string ns, CancellationToken cancel)
+    {
+        if (_policyVersion is null)
+        {
+            JsonElement versions = (await api.GetAsync("/apis/policy", cancel)).Get("versions");
+            bool isNew = versions.ValueKind == JsonValueKind.Array && versions.EnumerateArray().Any(v => v.Text("version") == "v1");
+            _policyVersion = isNew ? "v1" : "v1beta1";
+        }
+
+        return $"/apis/policy/{_policyVersion}/namespaces/{ns}/poddisruptionbudgets";
+    }
+
+    private static bool IsOwned(JsonElement metadata, string uid) =>
+        metadata.Get("ownerReferences") is { ValueKind: JsonValueKind.Array } owners && owners.EnumerateArray().Any(o => o.Text("uid") == uid);
+
+    private async Task<JsonElement> CreateOwnedAsync(
+        JobOwner owner, string plural, object body, string name, CancellationToken cancel, string? collection = null)
+    {
+        collection ??= Core(owner.Namespace, plural);
         try
         {
-            return await api.PostAsync(Core(owner.Namespace, plural), body, cancel);
+            return await api.PostAsync($"{collection}?fieldManager={JobLabels.ManagedBy}", body, cancel);
         }
         catch (ApiException e) when (e.IsAlreadyExists)
         {
-            JsonElement existing = await api.GetAsync($"{Core(owner.Namespace, plural)}/{name}", cancel);
-            if (existing.Get("metadata").Get("ownerReferences") is { ValueKind: JsonValueKind.Array } owners
-                && owners.EnumerateArray().Any(o => o.Text("uid") == owner.Uid))
+            JsonElement existing = await api.GetAsync($"{collection}/{name}", cancel);
+            if (IsOwned(existing.Get("metadata"), owner.Uid))
             {
                 return existing;
             }
@@ -134,7 +211,7 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         try
         {
             await CreateOwnedAsync(owner, "persistentvolumeclaims", claim,
-                ((k8s.Models.V1PersistentVolumeClaim)claim).Metadata.Name, cancel);
+                ((V1PersistentVolumeClaim)claim).Metadata.Name, cancel);
         }
         catch (ObjectRefusedException e) when (e.Reason == Reasons.NameConflict)
         {

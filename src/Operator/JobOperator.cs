@@ -7,20 +7,21 @@ using k8s;
 
 namespace DeepSpeedSharp.Operator;
 
-/// <summary>Everything that works on DeepSpeedJobs, wired together: two watches, one controller, events and progress.</summary>
+/// <summary>Everything that works on DeepSpeedJobs, wired together: watches, one controller, events and progress.</summary>
 /// <remarks>
-/// One replica at a time: there is no leader election yet, so a Deployment needs <c>replicas: 1</c> and the strategy
-/// Recreate. Two of them by mistake would not corrupt a job, because every status write carries the version it was decided
-/// on, but they would hinder each other.
+/// One replica acts at a time: the only one, or with a lease the leader; the others keep their caches filled. Two of them by
+/// mistake would not corrupt a job, because every status write carries the version it was decided on.
 /// </remarks>
 internal sealed class JobOperator : IDisposable
 {
     private readonly OperatorOptions _options;
     private readonly ListWatcher<DeepSpeedJob> _jobs;
     private readonly ListWatcher<PodSnapshot> _pods;
+    private readonly ListWatcher<NodeSnapshot>? _nodes;
     private readonly Controller<DeepSpeedJob> _controller;
     private readonly DeepSpeedJobController _reconciler;
     private readonly EventPublisher _events;
+    private readonly LeaderElector? _elector;
     private readonly ProgressPoller _progress;
     private readonly HttpMessageInvoker _http;
     private readonly JobCaches _caches = JobCaches.Create();
@@ -34,22 +35,32 @@ internal sealed class JobOperator : IDisposable
     public JobOperator(Kubernetes client, OperatorOptions options, ListWatchOptions pace, JobWatch watch)
     {
         (_options, _watch) = (options, watch);
-        var api = new ApiConnection(client, watch.Time);
+        var free = new ApiConnection(client, watch.Time);
+        _elector = options.Leader is { } leader ? new LeaderElector(free, leader, watch.Time, watch.Log) : null;
+        ApiConnection api = _elector is null ? free : new ApiConnection(client, watch.Time, () => _elector.IsLeader);
         string scope = options.Namespace is { } ns ? $"/namespaces/{ns}" : "";
         _jobs = Watch($"/apis/{DeepSpeedJob.GroupVersion}{scope}/{DeepSpeedJob.Plural}", "", DeepSpeedJob.Read, _caches.Jobs);
         _pods = Watch($"/api/v1{scope}/pods", $"{JobLabels.Job}=true", PodSnapshot.Read, _caches.Pods);
-        _controller = new Controller<DeepSpeedJob>(OperatorHost.ControllerName, _caches.Jobs, j => j.Key,
+        _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", NodeSnapshot.Read, _caches.Nodes) : null;
+        _controller = new Controller<DeepSpeedJob>(_caches.Jobs, j => j.Key,
                 (before, after) => before.Metadata.Uid != after.Metadata.Uid
                     || before.Metadata.Generation != after.Metadata.Generation
                     || before.Metadata.DeletionTimestamp != after.Metadata.DeletionTimestamp,
-                watch.Metrics, watch.Time, watch.Log)
-            .Owns(_caches.Pods, p => p.OwnerKey);
-        _events = new EventPublisher(api, JobLabels.ManagedBy, watch.Time, watch.Log);
+                watch.Metrics.Runtime, watch.Time, watch.Log)
+            .Owns(_caches.Pods, p => p.OwnerKey)
+            .Watches(_caches.Nodes, (before, after) => before != after, node => _caches.Pods.All()
+                .Where(p => p.ClusterNode == node.Name && !p.IsTerminal).Select(p => p.OwnerKey).OfType<string>());
+        _events = new EventPublisher(free, JobLabels.ManagedBy, watch.Time, watch.Log);
         _reconciler = new DeepSpeedJobController(
-            _caches, api, new JobObjects(api, _caches.Pods, watch.Metrics, watch.Log), _events, watch);
+            _caches, api, new JobObjects(api, _caches.Pods, watch.Metrics, watch.Log), _events, watch, options.AllowHostAccess);
         _http = new HttpMessageInvoker(new SocketsHttpHandler { UseProxy = false, ConnectTimeout = TimeSpan.FromSeconds(2) });
         _progress = new ProgressPoller(_caches, _http, options.ProgressInterval, _controller.Queue.Add, watch.Time, watch.Log);
-        watch.Metrics.ComputeGaugesFrom(_caches.Jobs.All, () => _controller.Queue.Count);
+        watch.Metrics.ComputeGaugesFrom(_caches.Jobs.All);
+        watch.Metrics.Runtime.Observe(watch.Metrics.Registry, _controller.Queue);
+        if (options.Leader is { } lease)
+        {
+            watch.Metrics.Registry.AddBeforeCollectCallback(() => watch.Metrics.Runtime.Leads(lease.Name, _elector!.IsLeader));
+        }
 
         ListWatcher<T> Watch<T>(string path, string selector, Func<JsonElement, T> read, ObjectCache<T> cache)
             where T : class => new(path, selector, read, cache, api, pace, watch.Time, watch.Log);
@@ -58,13 +69,22 @@ internal sealed class JobOperator : IDisposable
     /// <summary>Whether the caches are filled.</summary>
     public bool IsReady => _jobs.Synced.IsCompletedSuccessfully && _pods.Synced.IsCompletedSuccessfully;
 
+    /// <summary>Whether everything up to these versions was seen and every pass that follows from it is over.</summary>
+    /// <param name="jobs">Version of the last change of a job.</param>
+    /// <param name="pods">Version of the last change of a pod.</param>
+    internal bool IsQuiet(long jobs, long pods) => IsReady && _jobs.HasSeen(jobs) && _pods.HasSeen(pods) && _controller.Queue.IsIdle;
+
     /// <summary>Runs until cancelled; returns when the last pass is over. Throws when a part of it breaks down.</summary>
     public async Task RunAsync(CancellationToken stop)
     {
         using var all = CancellationTokenSource.CreateLinkedTokenSource(stop);
         using var lastEvents = new CancellationTokenSource();
         Task events = _events.RunAsync(lastEvents.Token);
-        Task[] parts = [_jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), ControlAsync(all.Token)];
+        Task[] parts =
+        [
+            _jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), ControlAsync(all.Token),
+            .. _nodes is null ? [] : new[] { _nodes.RunAsync(all.Token) },
+        ];
 
         // None of them ends by itself: without one of them the others would only seem to work.
         await Task.WhenAny([.. parts, events]);
@@ -92,8 +112,18 @@ internal sealed class JobOperator : IDisposable
         }
 
         Log.Synced(_watch.Log, _caches.Jobs.Count, _caches.Pods.Count);
-        await Task.WhenAll(_controller.RunAsync(_reconciler, _options.Workers, stop), _progress.RunAsync(stop));
+        if (_elector is null)
+        {
+            await LeadAsync(stop, CancellationToken.None);
+        }
+        else
+        {
+            await _elector.RunAsync(LeadAsync, stop);
+        }
     }
+
+    private Task LeadAsync(CancellationToken stop, CancellationToken abort) =>
+        Task.WhenAll(_controller.RunAsync(_reconciler, _options.Workers, stop, abort), _progress.RunAsync(stop));
 
     /// <inheritdoc/>
     public void Dispose()

@@ -39,6 +39,18 @@ internal static partial class Log
     [LoggerMessage(12, LogLevel.Error, "Job {Key} has a status that cannot be read; it is left alone until that is mended")]
     public static partial void UnreadableStatus(ILogger log, string key);
 
+    [LoggerMessage(14, LogLevel.Information, "Job {Key}: deleting it, {Seconds} s after its end")]
+    public static partial void DeletingJob(ILogger log, string key, int seconds);
+
+    [LoggerMessage(15, LogLevel.Information, "{Identity} leads now, by lease {Lease}")]
+    public static partial void BecameLeader(ILogger log, string identity, string lease);
+
+    [LoggerMessage(16, LogLevel.Information, "Gave lease {Lease} back")]
+    public static partial void GaveUpLead(ILogger log, string lease);
+
+    [LoggerMessage(17, LogLevel.Warning, "Lease {Lease} could not be taken or renewed: {Reason}")]
+    public static partial void LeaseFailed(ILogger log, string lease, string reason);
+
     [LoggerMessage(13, LogLevel.Information, "Stopped")]
     public static partial void Stopped(ILogger log);
 }

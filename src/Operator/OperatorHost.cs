@@ -23,7 +23,8 @@ internal static class OperatorHost
         ILogger log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger("deepspeed-operator");
         var metrics = new OperatorMetrics();
         using var client = new Kubernetes(cluster,
-            new RateLimitHandler(options.RequestsPerSecond, options.RequestBurst, TimeProvider.System));
+            new RateLimitHandler(options.RequestsPerSecond, options.RequestBurst, TimeProvider.System),
+            new RequestMetricsHandler(metrics.Runtime, TimeProvider.System));
         using var jobs = new JobOperator(client, options, new ListWatchOptions(), new JobWatch(TimeProvider.System, metrics, log));
 
         app.MapGet("/healthz", () => "ok\n");

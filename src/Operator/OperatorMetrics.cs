@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
+using DeepSpeedSharp.Operator.Runtime;
 using Prometheus;
 
 namespace DeepSpeedSharp.Operator;
@@ -10,10 +11,7 @@ internal sealed class OperatorMetrics
     private readonly Counter _restarts;
     private readonly Counter _finished;
     private readonly Counter _podsCreated;
-    private readonly Counter _reconciles;
-    private readonly Histogram _reconcileTime;
     private readonly Gauge _jobs;
-    private readonly Gauge _queueDepth;
     private readonly Histogram _timeToRunning;
     private readonly JobMetrics _perJob;
 
@@ -24,7 +22,7 @@ internal sealed class OperatorMetrics
         MetricFactory factory = Metrics.WithCustomRegistry(Registry);
         _jobs = factory.CreateGauge("deepspeedjob_jobs", "DeepSpeedJobs by phase.", "namespace", "phase");
         _restarts = factory.CreateCounter("deepspeedjob_restarts_total",
-            "Restarts of all pods of a job; cause is application (counted) or disruption.", "namespace", "cause");
+            "Restarts of all pods of a job; cause is application, hang, disruption, node_lost or resize.", "namespace", "cause");
         _finished = factory.CreateCounter("deepspeedjob_finished_total",
             "Jobs that ended; result is complete or failed.", "namespace", "result", "reason");
         _podsCreated = factory.CreateCounter("deepspeedjob_pods_created_total", "Worker pods created.");
@@ -32,29 +30,20 @@ internal sealed class OperatorMetrics
             "From the creation of a job to the first time that all of its nodes run.",
             ["namespace"], new HistogramConfiguration { Buckets = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 14400] });
         _perJob = new JobMetrics(factory);
-        _queueDepth = factory.CreateGauge("workqueue_depth", "Objects that wait for a pass.", "name", "controller");
-        _reconciles = factory.CreateCounter("controller_runtime_reconcile_total",
-            "Passes by result: success, requeue, requeue_after or error.", "controller", "result");
-        _reconcileTime = factory.CreateHistogram("controller_runtime_reconcile_time_seconds", "Duration of a pass.",
-            ["controller"], new HistogramConfiguration { Buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60] });
-        foreach (string result in new[] { "success", "requeue", "requeue_after", "error" })
-        {
-            _reconciles.WithLabels(OperatorHost.ControllerName, result);
-        }
-
-        _reconcileTime.WithLabels(OperatorHost.ControllerName);
+        Runtime = new RuntimeMetrics(Registry, OperatorHost.ControllerName);
     }
+
+    /// <summary>The metrics that any controller has.</summary>
+    public RuntimeMetrics Runtime { get; }
 
     /// <summary>The metrics, for the endpoint.</summary>
     public CollectorRegistry Registry { get; } = Metrics.NewCustomRegistry();
 
     /// <summary>Computes the gauges whenever somebody looks.</summary>
     /// <param name="jobs">All jobs.</param>
-    /// <param name="queued">Objects that wait for a pass.</param>
-    public void ComputeGaugesFrom(Func<IReadOnlyList<DeepSpeedJob>> jobs, Func<int> queued) =>
+    public void ComputeGaugesFrom(Func<IReadOnlyList<DeepSpeedJob>> jobs) =>
         Registry.AddBeforeCollectCallback(() =>
         {
-            _queueDepth.WithLabels(OperatorHost.ControllerName, OperatorHost.ControllerName).Set(queued());
             IReadOnlyList<DeepSpeedJob> all = jobs();
             _perJob.Set(all);
             ILookup<(string Namespace, string Phase), DeepSpeedJob> groups =
@@ -67,13 +56,6 @@ internal sealed class OperatorMetrics
                 }
             }
         });
-
-    /// <summary>Counts one pass.</summary>
-    public void Reconciled(string controller, string result, TimeSpan duration)
-    {
-        _reconciles.WithLabels(controller, result).Inc();
-        _reconcileTime.WithLabels(controller).Observe(duration.TotalSeconds);
-    }
 
     /// <summary>Counts created pods.</summary>
     public void PodsCreated(int count) => _podsCreated.Inc(count);
@@ -91,8 +73,18 @@ internal sealed class OperatorMetrics
             _timeToRunning.WithLabels(ns).Observe((now - created).TotalSeconds);
         }
 
-        _restarts.WithLabels(ns, "application").Inc(Math.Max(0, after.Restarts - before.Restarts));
-        _restarts.WithLabels(ns, "disruption").Inc(Math.Max(0, after.Disruptions - before.Disruptions));
+        if (after.Attempt > before.Attempt && after.Condition(ConditionTypes.Restarting) is { Status: JobConditions.True } restarting)
+        {
+            _restarts.WithLabels(ns, restarting.Reason switch
+            {
+                Reasons.Hang => "hang",
+                Reasons.NodeLost => "node_lost",
+                Reasons.Resize => "resize",
+                Reasons.Disruption => "disruption",
+                _ => "application",
+            }).Inc();
+        }
+
         if (after.IsFinished() && !before.IsFinished())
         {
             bool complete = after.Is(ConditionTypes.Complete);

@@ -21,6 +21,15 @@ internal sealed record OperatorOptions
     /// <summary>Requests that may be sent at once.</summary>
     public int RequestBurst { get; init; } = 100;
 
+    /// <summary>The lease by which one of several replicas is chosen; null for a single one.</summary>
+    public Runtime.LeaderOptions? Leader { get; init; }
+
+    /// <summary>Whether jobs may reach into machines: host network, host paths, privileges.</summary>
+    public bool AllowHostAccess { get; init; }
+
+    /// <summary>Whether machines are watched, to notice soon that one does not answer.</summary>
+    public bool WatchNodes { get; init; } = true;
+
     /// <summary>File that says where the cluster is; null for the usual places.</summary>
     public string? Kubeconfig { get; init; }
 

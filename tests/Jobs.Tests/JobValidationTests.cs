@@ -8,9 +8,9 @@ public sealed class JobValidationTests
 
     [Theory]
     // Planned fields are refused by name, slips with the nearest one, inventions outright.
-    [InlineData("{ launcher: Torchrun }", "spec.launcher: this field is not supported yet; remove it")]
-    [InlineData("{ restart: { backoffSeconds: 1 } }", "spec.restart.backoffSeconds: this field is not supported yet; remove it")]
-    [InlineData("{ checkpoint: { claimName: a, retain: Delete } }", "spec.checkpoint.retain: this field is not supported yet; remove it")]
+    [InlineData("{ scheduling: { queue: a } }", "spec.scheduling.queue: this field is not supported yet; remove it")]
+    [InlineData("{ scheduling: { minAvailable: 1 } }", "spec.scheduling.minAvailable: this field is not supported yet; remove it")]
+    [InlineData("{ resources: { claims: [] } }", "spec.resources.claims: this field is not supported yet; remove it")]
     [InlineData("{ numNode: 2 }", "spec.numNode: there is no such field; did you mean \"numNodes\"?")]
     [InlineData("{ ttlSecondsAfterFinish: 2 }", "spec.ttlSecondsAfterFinish: there is no such field; did you mean \"ttlSecondsAfterFinished\"?")]
     [InlineData("{ checkpoint: { claimName: a, subpath: b } }", "spec.checkpoint.subpath: there is no such field; did you mean \"subPath\"?")]
@@ -57,12 +57,12 @@ public sealed class JobValidationTests
     public void Check_ManyProblems_ReportsAllAtOnce()
     {
         IReadOnlyList<ConfigError> errors = Check("""
-            { numNodes: 0, gpusPerNode: 99, elastic: {}, env: [{ name: RANK }], checkpoint: {}, restart: { rules: [] } }
+            { numNodes: 0, gpusPerNode: 99, scheduling: { queue: a }, env: [{ name: RANK }], checkpoint: {}, resources: { claims: [] } }
             """);
 
         Assert.Equal(
         [
-            "spec.checkpoint", "spec.elastic", "spec.env[0].name", "spec.gpusPerNode", "spec.numNodes", "spec.restart.rules",
+            "spec.checkpoint", "spec.env[0].name", "spec.gpusPerNode", "spec.numNodes", "spec.resources.claims", "spec.scheduling.queue",
         ], errors.Select(e => e.Path).Order(StringComparer.Ordinal));
     }
 

@@ -43,4 +43,29 @@ public sealed class LifecycleTests(TestCluster cluster) : ClusterTest(cluster)
         Assert.Matches(@"resuming after step [1-9]\d*", log.Output);
         await kubectl.ShowAsync("describe", "dsj", "sleeper");
     }
+
+    [Fact]
+    public async Task Job_ThatFails_TellsWhoFailedFirstAndGoesAfterItsTime()
+    {
+        Kubectl kubectl = Story("9-failed");
+        await using Job job = await Job.ApplyAsync(kubectl, "doomed", Job.Manifest("doomed.yaml"));
+        await job.WaitAsync("its guards exist", async () => await kubectl.GetAsync(
+            "get", "pdb,networkpolicies", "-l", "deepspeedsharp.dev/job-name=doomed", "-o", "name") is var guards
+            && guards.Contains("poddisruptionbudget", StringComparison.Ordinal) && guards.Contains("networkpolicy", StringComparison.Ordinal), 60);
+        await job.WaitForPhaseAsync("Failed", 120);
+
+        JsonNode failed = (await job.ConditionAsync("Failed"))!;
+        Assert.Equal("MaxRestartsExceeded", (string?)failed["reason"]);
+        Assert.StartsWith("Node 1 (pod doomed-1-1 on ", (string?)failed["message"]);
+        Assert.Contains("failed with exit code 3: CUDA error: an illegal memory access was encountered", (string?)failed["message"]);
+        Assert.Contains("`kubectl logs doomed-1-1", (string?)failed["message"]);
+        await job.WaitAsync("an event and the removal of its budget", async () =>
+            (await kubectl.ShowAsync("describe", "dsj", "doomed")).Output.Contains("MaxRestartsExceeded", StringComparison.Ordinal)
+            && await kubectl.GetAsync("get", "pdb", "-l", "deepspeedsharp.dev/job-name=doomed", "-o", "name") == "", 30);
+
+        await kubectl.ShowAsync("patch", "dsj", "doomed", "--type=merge", "-p", """{"spec":{"ttlSecondsAfterFinished":1}}""");
+        await job.WaitAsync("it goes with all that it owned", async () => await kubectl.GetAsync(
+            "get", "dsj,pods,services,configmaps,networkpolicies,pvc", "-l", "deepspeedsharp.dev/job-name=doomed", "-o", "name") == ""
+            && await kubectl.GetAsync("get", "dsj", "-o", "name") is var jobs && !jobs.Contains("doomed", StringComparison.Ordinal), 60);
+    }
 }

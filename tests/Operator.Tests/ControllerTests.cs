@@ -43,10 +43,11 @@ public sealed class ControllerTests
         cluster.Api.Run("a-1-0");
         cluster.Api.Run("a-1-1");
         await cluster.UntilPhase("a", "Running");
-        await cluster.Settle();
+        await cluster.UntilQuiet();
         int writes = cluster.Api.Writes;
 
         await cluster.Settle(1300);
+        await cluster.UntilQuiet();
 
         Assert.Equal(writes, cluster.Api.Writes);
     }
@@ -68,7 +69,7 @@ public sealed class ControllerTests
 
         Assert.InRange((cluster.Time.GetUtcNow() - failed).TotalSeconds, 10, 40);
         Assert.False(cluster.PodExists("a-1-0"));
-        Assert.False(cluster.PodExists("a-1-1"));
+        Assert.True(cluster.PodExists("a-1-1"), "the pod that failed first is kept");
         Assert.Null(cluster.Api.Store.Find("configmaps", "a-1"));
         Assert.NotNull(cluster.Api.Store.Find("configmaps", "a-2"));
         JsonNode status = cluster.Status("a");
@@ -104,20 +105,20 @@ public sealed class ControllerTests
     {
         await using FakeOperator cluster = await FakeOperator.StartAsync();
         cluster.Apply("a", """
-            {"image":"worker:1","numNodes":2,"elastic":{"minNodes":1},"config":{"train_batch_size":30,"train_micro_batch_size_per_gpu":4,"gradient_accumulation_steps":1}}
+            {"image":"worker:1","numNodes":2,"scheduling":{"queue":"q"},"config":{"train_batch_size":30,"train_micro_batch_size_per_gpu":4,"gradient_accumulation_steps":1}}
             """);
 
         await cluster.UntilPhase("a", "Failed");
         JsonNode failed = cluster.Condition("a", "Failed")!;
         Assert.Equal("InvalidSpec", (string?)failed["reason"]);
-        Assert.Contains("spec.elastic: this field is not supported yet", (string?)failed["message"]);
+        Assert.Contains("spec.scheduling.queue: this field is not supported yet", (string?)failed["message"]);
         Assert.Contains("spec.config.train_batch_size: 30 is not 4 (micro batch) x 1 (accumulation) x 2 (ranks) = 8", (string?)failed["message"]);
         await cluster.Until(() => cluster.Api.Store.All("events").Any(e => (string?)e["reason"] == "InvalidSpec"), "an event tells");
         int requests = cluster.Api.Requests.Count;
         await cluster.Settle(60);
         Assert.Equal(requests, cluster.Api.Requests.Count);
         Assert.Empty(cluster.Api.Store.All("pods"));
-        cluster.Edit("a", """{"elastic":null,"config":{"train_batch_size":8}}""");
+        cluster.Edit("a", """{"scheduling":null,"config":{"train_batch_size":8}}""");
         await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
         Assert.Equal("False", (string?)cluster.Condition("a", "Failed")!["status"]);
     }
@@ -245,6 +246,106 @@ public sealed class ControllerTests
     }
 
     [Fact]
+    public async Task Training_ThatNeverMoves_IsAHang()
+    {
+        await using FakeOperator cluster = await FakeOperator.StartAsync();
+        cluster.Apply("a", """{"image":"worker:1","numNodes":2,"progressDeadlineSeconds":60,"metrics":{"port":1}}""");
+        await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
+        cluster.Api.Run("a-1-0");
+        cluster.Api.Run("a-1-1");
+        await cluster.UntilPhase("a", "Running");
+
+        await cluster.Until(() => (int?)cluster.Status("a")["attempt"] == 2, "it starts again");
+
+        Assert.Equal("Hang", (string?)cluster.Status("a")["lastFailures"]![0]!["reason"]);
+        Assert.Contains("training hangs before its first step", (string?)cluster.Status("a")["lastFailures"]![0]!["message"]);
+        await cluster.Until(() => cluster.Api.Store.All("events").Any(e => (string?)e["reason"] == "Hang"), "an event tells");
+    }
+
+    [Fact]
+    public async Task Machine_ThatDoesNotAnswer_IsLeftWithoutWaitingForItsPods()
+    {
+        await using FakeOperator cluster = await FakeOperator.StartAsync();
+        cluster.Api.Store.PodsEndSlowly = true;
+        cluster.Api.Machine("node-1", isReady: true, cluster.Time.GetUtcNow());
+        cluster.Api.Machine("node-2", isReady: true, cluster.Time.GetUtcNow());
+        cluster.Apply("a", """{"image":"worker:1","numNodes":2,"restart":{"nodeLossSeconds":20,"strategy":"Replace"}}""");
+        await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
+        cluster.Api.Run("a-1-0");
+        cluster.Api.Run("a-1-1", machine: "node-2");
+        await cluster.UntilPhase("a", "Running");
+
+        DateTimeOffset cut = cluster.Time.GetUtcNow();
+        cluster.Api.Machine("node-2", isReady: false, cut);
+        await cluster.Until(() => cluster.PodExists("a-2-1") && !cluster.PodExists("a-1-1"), "the job goes on elsewhere");
+
+        Assert.True(cluster.Time.GetUtcNow() - cut >= TimeSpan.FromSeconds(20), "too early");
+        Assert.Equal((0, 1), ((int)cluster.Status("a")["restarts"]!, (int)cluster.Status("a")["disruptions"]!));
+        Assert.Equal("NodeLost", (string?)cluster.Status("a")["lastFailures"]![0]!["reason"]);
+        Assert.True(cluster.PodExists("a-1-0"), "the pod of the machine that answers ends by itself");
+    }
+
+    [Fact]
+    public async Task Job_OfAnotherController_IsLeftAlone()
+    {
+        await using FakeOperator cluster = await FakeOperator.StartAsync();
+        cluster.Apply("theirs", """{"image":"worker:1","managedBy":"kueue.x-k8s.io/multikueue"}""");
+        cluster.Apply("ours", """{"image":"worker:1","managedBy":"deepspeedsharp.dev/controller"}""");
+        await cluster.Until(() => cluster.PodExists("ours-1-0"), "ours starts");
+        await cluster.UntilQuiet();
+
+        Assert.Null(cluster.Api.Store.Find("deepspeedjobs", "theirs")!["status"]);
+        Assert.False(cluster.PodExists("theirs-1-0"));
+    }
+
+    [Fact]
+    public async Task Job_AfterItsTime_IsDeleted()
+    {
+        await using FakeOperator cluster = await FakeOperator.StartAsync();
+        cluster.Apply("a", """{"image":"worker:1","ttlSecondsAfterFinished":30,"scheduling":{"podDisruptionBudget":true}}""");
+        await cluster.Until(() => cluster.PodExists("a-1-0"), "the pod exists");
+        Assert.NotNull(cluster.Api.Store.Find("poddisruptionbudgets", "a"));
+        cluster.Api.End("a-1-0", 0, cluster.Time.GetUtcNow());
+        await cluster.UntilPhase("a", "Complete");
+        Assert.Null(cluster.Api.Store.Find("poddisruptionbudgets", "a"));
+
+        await cluster.Until(() => cluster.Api.Store.Find("deepspeedjobs", "a") is null, "the job goes");
+    }
+
+    [Fact]
+    public async Task Batch_OfAnElasticJob_IsResolvedForItsSize()
+    {
+        await using FakeOperator cluster = await FakeOperator.StartAsync();
+        cluster.Apply("a", """
+            {"image":"torch:1","launcher":"Torchrun","numNodes":3,"elastic":{"minNodes":1,"maxNodes":4},
+             "config":{"train_batch_size":12,"train_micro_batch_size_per_gpu":2,"unknown_to_us":1}}
+            """);
+        await cluster.Until(() => cluster.PodExists("a-1-2"), "pods exist");
+        Assert.Equal("1-3", (string?)cluster.Status("a")["elastic"]!["nodeCounts"]);
+        cluster.Edit("a", """{"numNodes":2}""");
+        await cluster.Until(() => (string?)cluster.Status("a")["nodesText"] == "0/2" && cluster.PodExists("a-2-1"), "two pods exist");
+        await cluster.UntilQuiet();
+
+        JsonNode status = cluster.Status("a");
+        Assert.Equal((12, 2, 3), ((int)status["batch"]!["trainBatchSize"]!, (int)status["batch"]!["microBatchSize"]!, (int)status["batch"]!["gradientAccumulationSteps"]!));
+        Assert.Equal((2, 1, 2), ((int)status["attempt"]!, (int)status["resizes"]!, (int)status["replicas"]!));
+    }
+
+    [Fact]
+    public async Task Operator_WithALease_WorksWhileItLeads()
+    {
+        await using FakeOperator cluster = await FakeOperator.StartAsync(new OperatorOptions
+        {
+            Leader = new Operator.Runtime.LeaderOptions { Name = "lock", Namespace = "system", Identity = "me", RenewDeadline = TimeSpan.FromHours(1), Duration = TimeSpan.FromHours(2) },
+        });
+        cluster.Apply("a");
+
+        await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
+
+        Assert.Equal("me", (string?)cluster.Api.Store.Find("leases", "lock", "system")!["spec"]!["holderIdentity"]);
+    }
+
+    [Fact]
     public async Task Metrics_AfterARestart_CountIt()
     {
         await using FakeOperator cluster = await FakeOperator.StartAsync();
@@ -260,6 +361,17 @@ public sealed class ControllerTests
         Assert.Contains("""deepspeedjob_finished_total{namespace="default",result="failed",reason="MaxRestartsExceeded"} 1""", metrics);
         Assert.Contains("deepspeedjob_pods_created_total 1", metrics);
         Assert.Contains("""controller_runtime_reconcile_total{controller="deepspeedjob",result="success"}""", metrics);
+        string[] names =
+        [
+            "controller_runtime_reconcile_errors_total", "controller_runtime_terminal_reconcile_errors_total",
+            "controller_runtime_reconcile_panics_total", "controller_runtime_reconcile_timeouts_total",
+            "controller_runtime_reconcile_time_seconds_bucket", "controller_runtime_max_concurrent_reconciles",
+            "controller_runtime_active_workers", "workqueue_depth", "workqueue_adds_total", "workqueue_queue_duration_seconds_bucket",
+            "workqueue_work_duration_seconds_bucket", "workqueue_unfinished_work_seconds", "workqueue_longest_running_processor_seconds",
+            "workqueue_retries_total",
+        ];
+        Assert.All(names, name => Assert.Contains($"\n{name}{{", metrics));
+        Assert.DoesNotContain("workqueue_adds_total{name=\"deepspeedjob\",controller=\"deepspeedjob\"} 0\n", metrics);
         Assert.DoesNotContain("system_runtime", metrics);
     }
 

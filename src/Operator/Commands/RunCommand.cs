@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using DeepSpeedSharp.Operator.Runtime;
 
 namespace DeepSpeedSharp.Operator.Commands;
 
@@ -19,6 +20,12 @@ internal static class RunCommand
         Option<string> format = Option("--log-format", "LOG_FORMAT", "text", t => t, "text or json.");
         Option<LogLevel> level = Option("--log-level", "LOG_LEVEL", LogLevel.Information,
             t => Enum.Parse<LogLevel>(t, ignoreCase: true), "Debug, Information, Warning or Error.");
+        Option<bool> hostAccess = Option("--allow-host-access", "ALLOW_HOST_ACCESS", false, bool.Parse,
+            "true lets jobs use host network, host paths and privileged containers.");
+        Option<bool> nodes = Option("--watch-nodes", "WATCH_NODES", true, bool.Parse,
+            "false does not watch the machines, whose loss is then noticed by their pods only.");
+        Option<bool> elect = Option("--leader-elect", "LEADER_ELECT", false, bool.Parse,
+            "true chooses one of several replicas by a Lease in POD_NAMESPACE.");
         var kubeconfig = new Option<string?>("--kubeconfig")
         {
             Description = "File that says where the cluster is; when left out, the service account of the pod, "
@@ -27,7 +34,7 @@ internal static class RunCommand
         format.AcceptOnlyFromAmong("text", "json");
         var root = new RootCommand("Runs DeepSpeedJobs on Kubernetes.")
         {
-            ns, port, interval, workers, qps, burst, format, level, kubeconfig,
+            ns, port, interval, workers, qps, burst, format, level, hostAccess, nodes, elect, kubeconfig,
         };
         root.SetAction(async (result, cancel) =>
         {
@@ -41,12 +48,22 @@ internal static class RunCommand
                 RequestBurst = result.GetValue(burst),
                 JsonLogs = result.GetValue(format) == "json",
                 LogLevel = result.GetValue(level),
+                Leader = result.GetValue(elect) ? Leader() : null,
+                AllowHostAccess = result.GetValue(hostAccess),
+                WatchNodes = result.GetValue(nodes),
                 Kubeconfig = result.GetValue(kubeconfig),
             }, cancel);
             return 0;
         });
         return root;
     }
+
+    private static LeaderOptions Leader() => new()
+    {
+        Name = "deepspeed-operator",
+        Namespace = Environment.GetEnvironmentVariable("POD_NAMESPACE") is { Length: > 0 } ns ? ns : "default",
+        Identity = $"{Environment.GetEnvironmentVariable("POD_NAME") ?? Environment.MachineName}_{Guid.NewGuid():N}",
+    };
 
     private static Option<T> Option<T>(string name, string variable, T value, Func<string, T> parse, string description) =>
         new(name)

@@ -1,8 +1,6 @@
-using System.Text.Json;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Resources;
-using k8s;
 using k8s.Models;
 
 namespace DeepSpeedSharp.Operator.Planning;
@@ -13,11 +11,12 @@ internal static class ClusterRules
     /// <summary>Finds every problem of a job.</summary>
     /// <param name="name">Name of the job.</param>
     /// <param name="spec">The spec.</param>
-    public static IReadOnlyList<ConfigError> Check(string name, DeepSpeedJobSpec spec)
+    /// <param name="allowHostAccess">Whether jobs may reach into machines: host network, host paths, privileges.</param>
+    public static IReadOnlyList<ConfigError> Check(string name, DeepSpeedJobSpec spec, bool allowHostAccess = false)
     {
         var errors = new ConfigErrors();
         JobValidation.CheckName(name, errors);
-        if (string.IsNullOrWhiteSpace(spec.Image))
+        if (string.IsNullOrWhiteSpace(spec.Image) && PodTemplate.Text(PodTemplate.Trainer(spec.Template)?["image"]) is null)
         {
             errors.Add("spec.image", "it is missing", "name the image of the worker");
         }
@@ -29,15 +28,22 @@ internal static class ClusterRules
         {
             if (spec.Env![i].ValueFrom is { } source)
             {
-                CheckType<V1EnvVarSource>($"spec.env[{i}].valueFrom", source.ToJsonString(), errors);
+                ModelFields.Check<V1EnvVarSource>(source, $"spec.env[{i}].valueFrom", errors);
             }
         }
 
         if (spec.Checkpoint?.VolumeClaimTemplate?.Spec is { } claim)
         {
-            CheckType<V1PersistentVolumeClaimSpec>("spec.checkpoint.volumeClaimTemplate.spec", claim.ToJsonString(), errors);
+            ModelFields.Check<V1PersistentVolumeClaimSpec>(claim, "spec.checkpoint.volumeClaimTemplate.spec", errors);
         }
 
+        if (spec.Shm?.SizeLimit is { } size && Parse(size) is null)
+        {
+            errors.Add("spec.shm.sizeLimit", $"\"{size}\" is not an amount", "write for example 32Gi");
+        }
+
+        TemplateRules.Check(spec, allowHostAccess, errors);
+        CheckWorldInfo(name, spec, errors);
         return errors.All;
     }
 
@@ -50,11 +56,24 @@ internal static class ClusterRules
             {
                 errors.Add($"{path}.{resource}", $"\"{amount}\" is not an amount", "write for example \"500m\", 8 or 64Gi");
             }
-            else if (resource == PodResources.Gpu && value != spec.Gpus())
+            else if (resource == spec.GpuResourceName() && value != spec.PodGpus())
             {
                 errors.Add($"{path}.{resource}", $"{amount} is not gpusPerNode, which is {spec.Gpus()}",
                     "remove it and set gpusPerNode");
             }
+        }
+    }
+
+    // Too long for a variable: a program that refers to it would get the bare text $(DSJ_WORLD_INFO).
+    private static void CheckWorldInfo(string name, DeepSpeedJobSpec spec, ConfigErrors errors)
+    {
+        if (spec.Mode() == LaunchMode.DeepSpeed && spec.Nodes() is > 0 and <= 10_000
+            && (spec.Command ?? []).Concat(spec.Args ?? []).Any(t => t?.Contains($"$({LauncherVariables.WorldInfo})", StringComparison.Ordinal) == true)
+            && LauncherVariables.EncodeWorldInfo([.. Enumerable.Range(0, spec.Pods()).Select(i => WorkerPods.HostName(name, 1_000_000, i))],
+                spec.PodSlots()).Length > LauncherVariables.LongestWorldInfo)
+        {
+            errors.Add("spec.args", $"the hosts of {spec.Nodes()} nodes do not fit into {LauncherVariables.WorldInfo}",
+                "start `deepspeed --hostfile /job/hostfile --no_ssh` instead, or use fewer nodes");
         }
     }
 
@@ -67,18 +86,6 @@ internal static class ClusterRules
         catch (Exception e) when (e is FormatException or ArgumentException or OverflowException)
         {
             return null;
-        }
-    }
-
-    private static void CheckType<T>(string path, string json, ConfigErrors errors)
-    {
-        try
-        {
-            KubernetesJson.Deserialize<T>(json);
-        }
-        catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException or ArgumentException)
-        {
-            errors.Add(path, "a value has the wrong type", "write it as in a pod; `kubectl explain pod.spec` shows how");
         }
     }
 }

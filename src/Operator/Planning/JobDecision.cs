@@ -3,11 +3,6 @@ using DeepSpeedSharp.Operator.Api.V1Alpha1;
 
 namespace DeepSpeedSharp.Operator.Planning;
 
-/// <summary>A pod to delete.</summary>
-/// <param name="Pod">The pod.</param>
-/// <param name="Force">Whether not to wait for its machine, which is out of reach.</param>
-internal sealed record PodDeletion(PodSnapshot Pod, bool Force);
-
 /// <summary>What one pass should change. Computed without touching the cluster, so tests need none.</summary>
 /// <remarks>
 /// A worker cannot rejoin a running world, so one failure restarts all of them. A new attempt is first written to the
@@ -19,8 +14,8 @@ internal sealed record JobDecision
     /// <summary>How long after a first failure the cause is looked for; one dying rank makes all others fail.</summary>
     public static readonly TimeSpan Settle = TimeSpan.FromSeconds(3);
 
-    /// <summary>A pod that has not ended so long after its grace period is on a lost machine.</summary>
-    public static readonly TimeSpan NodeLoss = TimeSpan.FromSeconds(60);
+    // Pods that end are seen as events; this is for those that never do.
+    private static readonly TimeSpan LookAtEndingPods = TimeSpan.FromSeconds(10);
 
     /// <summary>The status to write.</summary>
     public required DeepSpeedJobStatus Status { get; init; }
@@ -30,6 +25,12 @@ internal sealed record JobDecision
 
     /// <summary>Pods to delete.</summary>
     public IReadOnlyList<PodDeletion> Delete { get; init; } = [];
+
+    /// <summary>Whether the job does not run any more, so that what protects its running pods goes.</summary>
+    public bool RemoveBudget { get; init; }
+
+    /// <summary>Whether the job itself is deleted, because its time after the end is over.</summary>
+    public bool DeleteJob { get; init; }
 
     /// <summary>When to look again without an event.</summary>
     public TimeSpan? RequeueAfter { get; init; }
@@ -55,7 +56,7 @@ internal sealed record JobDecision
             && !job.Status.IsSuspending() && !job.Status.Is(ConditionTypes.Restarting);
         if (job.Problems.Count > 0 && !isRunning)
         {
-            return new JobDecision { Status = JobEnd.InvalidSpec(job) };
+            return End(JobEnd.InvalidSpec(job));
         }
 
         if (judgedAnew)
@@ -73,14 +74,15 @@ internal sealed record JobDecision
             return job.ConfigWait is null ? Begin(job) : Wait(job);
         }
 
-        return Advance(job with { Status = JobStart.JudgeEdit(job) });
+        job = job with { Status = JobStart.JudgeEdit(job) };
+        return Advance(job with { Status = JobStart.WithConfig(job) });
     }
 
     private static JobDecision Advance(JobSnapshot job)
     {
-        if (Enumerable.Range(0, job.Desired).All(job.Succeeded.Contains))
+        if (IsComplete(job))
         {
-            return new JobDecision { Status = JobEnd.Complete(job), RequeueAfter = TimeSpan.Zero };
+            return End(JobEnd.Complete(job));
         }
 
         IReadOnlyList<NodeFailure> failures = NodeFailure.Find(job);
@@ -89,10 +91,30 @@ internal sealed record JobDecision
             return OnFailure(job, failures);
         }
 
-        PodDeletion[] old = [.. job.OlderPods.Select(p => Deletion(p, job.Now)).OfType<PodDeletion>()];
+        if (JobDeadlines.Exceeded(job) is { } exceeded)
+        {
+            return End(exceeded);
+        }
 
-        // The last checkpoint is still being written by pods that end; a new world must not read half of it.
-        PodSnapshot[] ending = [.. job.OlderPods.Where(p => !p.IsFinished && !IsLost(p, job.Now))];
+        if (JobDeadlines.Hang(job) is { } hang)
+        {
+            return Restart(JobRestart.After(job, [hang]));
+        }
+
+        if (JobSize.Next(job) is { } resize && job.ConfigWait is null)
+        {
+            return Restart(JobRestart.Resized(job, resize));
+        }
+
+        return CreateMissing(job);
+    }
+
+    private static JobDecision CreateMissing(JobSnapshot job)
+    {
+        PodDeletion[] old = PodCleaning.DeleteOld(job);
+
+        // The last checkpoint is still being written by pods that end; a new world should not read the one before.
+        PodSnapshot[] ending = [.. job.OlderPods.Where(p => !p.IsFinished && !job.IsLost(p))];
         int[] missing = [.. Enumerable.Range(0, job.Desired).Except(job.CurrentPods.Select(p => p.Index))
             .Except(job.Succeeded)];
         TimeSpan backoff = job.Status.NextStartTime - job.Now ?? TimeSpan.Zero;
@@ -101,14 +123,19 @@ internal sealed record JobDecision
             return Wait(job) with { Delete = old };
         }
 
+        bool blocks = ending.Length > 0 && job.Spec?.WaitsForOldPods() != false;
+
+        // Times count from what is seen now: a job that begins to run begins to have a deadline.
+        job = job with { Status = JobObservation.Of(job, blocks ? ending : [], backoff) };
         return new JobDecision
         {
-            Status = JobObservation.Of(job, ending, backoff),
+            Status = job.Status,
             Delete = old,
-            CreateNodes = ending.Length == 0 && backoff <= TimeSpan.Zero ? missing : [],
+            CreateNodes = !blocks && backoff <= TimeSpan.Zero ? missing : [],
             RequeueAfter = Soonest(
                 backoff > TimeSpan.Zero ? backoff : null,
-                ending.Length > 0 ? TimeSpan.FromSeconds(10) : null),
+                ending.Length > 0 ? LookAtEndingPods : null,
+                JobDeadlines.Next(job), JobSize.NextLook(job), NextLoss(job), NextProgress(job)),
         };
     }
 
@@ -116,16 +143,22 @@ internal sealed record JobDecision
     {
         bool allEnded = job.CurrentPods.All(p => p.IsFinished);
         TimeSpan settled = job.Now - (job.FailureSeenAt ?? job.Now);
-        if (settled < Settle && !allEnded)
-        {
-            return new JobDecision { Status = JobObservation.Of(job, [], TimeSpan.Zero), RequeueAfter = Settle - settled };
-        }
-
-        return new JobDecision { Status = JobRestart.After(job, failures), RequeueAfter = TimeSpan.Zero };
+        return settled < Settle && !allEnded
+            ? new JobDecision { Status = JobObservation.Of(job, [], TimeSpan.Zero), RequeueAfter = Settle - settled }
+            : Restart(JobRestart.After(job, failures));
     }
+
+    private static bool IsComplete(JobSnapshot job) =>
+        Enumerable.Range(0, job.Desired).All(job.Succeeded.Contains) || (job.Spec?.Rank0Decides() == true && job.Succeeded.Contains(0));
 
     private static JobDecision Begin(JobSnapshot job) =>
         new() { Status = JobStart.Attempt(job), RequeueAfter = TimeSpan.Zero };
+
+    private static JobDecision Restart(DeepSpeedJobStatus status) =>
+        new() { Status = status, RequeueAfter = TimeSpan.Zero, RemoveBudget = status.IsFinished() };
+
+    private static JobDecision End(DeepSpeedJobStatus status) =>
+        new() { Status = status, RequeueAfter = TimeSpan.Zero, RemoveBudget = true };
 
     private static JobDecision Wait(JobSnapshot job) => new()
     {
@@ -135,24 +168,30 @@ internal sealed record JobDecision
 
     private static JobDecision Suspend(JobSnapshot job)
     {
-        PodSnapshot[] active = [.. job.Pods.Where(p => !p.IsFinished && !IsLost(p, job.Now))];
+        PodSnapshot[] active = [.. job.Pods.Where(p => !p.IsFinished && !job.IsLost(p))];
+        bool isKnown = job.Status.IsSuspending();
         return new JobDecision
         {
             Status = JobEnd.Suspended(job, active.Length),
             // First it is on record that the pods end because of this, then they are deleted.
-            Delete = job.Status.IsSuspending() ? [.. job.Pods.Where(p => !p.IsFinished).Select(p => Deletion(p, job.Now)).OfType<PodDeletion>()] : [],
-            RequeueAfter = job.Status.IsSuspending() ? active.Length > 0 ? TimeSpan.FromSeconds(10) : null : TimeSpan.Zero,
+            Delete = isKnown ? PodCleaning.Delete(job, job.Pods.Where(p => !p.IsTerminal)) : [],
+            RemoveBudget = !isKnown,
+            RequeueAfter = !isKnown ? TimeSpan.Zero : active.Length > 0 ? LookAtEndingPods : null,
         };
     }
 
     private static JobDecision CleanUp(JobSnapshot job)
     {
-        PodSnapshot[] active = [.. job.Pods.Where(p => !p.IsFinished)];
+        PodDeletion[] delete = PodCleaning.DeleteFinal(job);
+        TimeSpan? left = job.Spec?.TtlSecondsAfterFinished is { } seconds
+            ? (job.Status.CompletionTime ?? job.Now) + TimeSpan.FromSeconds(seconds) - job.Now : null;
         return new JobDecision
         {
             Status = JobObservation.Count(job),
-            Delete = [.. active.Select(p => Deletion(p, job.Now)).OfType<PodDeletion>()],
-            RequeueAfter = active.Length > 0 ? TimeSpan.FromSeconds(10) : null,
+            Delete = delete,
+            DeleteJob = left <= TimeSpan.Zero,
+            RequeueAfter = Soonest(left > TimeSpan.Zero ? left : null,
+                job.Spec?.CleanPodPolicy != "None" && job.Pods.Any(p => !p.IsTerminal) ? LookAtEndingPods : null),
         };
     }
 
@@ -162,10 +201,16 @@ internal sealed record JobDecision
         job.Problems.Count == 0 && job.Spec is { } spec && job.Status.SpecHash is { } hash && hash != SpecHash.Of(spec)
         && !job.Status.HasRun();
 
-    private static PodDeletion? Deletion(PodSnapshot pod, DateTimeOffset now) =>
-        pod.DeletedAt is null ? new PodDeletion(pod, Force: false) : IsLost(pod, now) ? new PodDeletion(pod, Force: true) : null;
+    // When the machine of a pod will have been silent for long enough.
+    private static TimeSpan? NextLoss(JobSnapshot job) => job.Pods
+        .Where(p => !p.IsFinished && p.ClusterNode is { } machine && job.NotReady.ContainsKey(machine))
+        .Select(p => (TimeSpan?)(job.NotReady[p.ClusterNode!] + job.Spec.NodeLoss() - job.Now))
+        .Where(t => t > TimeSpan.Zero).Min();
 
-    private static bool IsLost(PodSnapshot pod, DateTimeOffset now) => pod.DeletionDeadline + NodeLoss < now;
+    // Steps that were not worth a write yet are written later.
+    private static TimeSpan? NextProgress(JobSnapshot job) =>
+        job.Progress is { } report && job.Status.Progress is { UpdatedTime: { } written } progress && report.Step != progress.Step
+            ? written + Progress.ProgressReport.BetweenWrites - job.Now is { } wait && wait > TimeSpan.Zero ? wait : null : null;
 
     private static TimeSpan? Soonest(params TimeSpan?[] times) => times.Min();
 }

@@ -6,17 +6,19 @@ namespace DeepSpeedSharp.Operator.Planning;
 /// <summary>How jobs end, for good or until they are resumed.</summary>
 internal static class JobEnd
 {
-    /// <summary>All nodes succeeded.</summary>
+    /// <summary>All nodes succeeded, or the one that decides.</summary>
     public static DeepSpeedJobStatus Complete(JobSnapshot job)
     {
+        bool all = Enumerable.Range(0, job.Desired).All(job.Succeeded.Contains);
         DeepSpeedJobStatus status = JobObservation.Count(job) with { Phase = Phases.Complete, CompletionTime = job.Now };
         if (status.Progress is { } progress)
         {
             status = status with { Progress = progress with { Percent = 100, EtaSeconds = 0 } };
         }
 
-        status = status.With(job.Now, ConditionTypes.Complete, true, Reasons.AllNodesSucceeded,
-            $"All {job.Desired} nodes succeeded in attempt {status.Attempt}.");
+        status = status.With(job.Now, ConditionTypes.Complete, true, all ? Reasons.AllNodesSucceeded : Reasons.Rank0Succeeded, all
+            ? $"All {job.Desired} nodes succeeded in attempt {status.Attempt}."
+            : $"Node 0 succeeded in attempt {status.Attempt}, which is enough for successPolicy Rank0.");
         status = status.With(job.Now, ConditionTypes.Running, false, Reasons.Finished);
         return status.With(job.Now, ConditionTypes.Restarting, false, Reasons.Finished);
     }

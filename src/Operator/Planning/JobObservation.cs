@@ -28,6 +28,9 @@ internal static class JobObservation
         {
             // Once all pods were there, a missing one is a lost one.
             CreatedAttempt = nodes.Created == nodes.Desired ? status.Attempt : status.CreatedAttempt,
+            ReadyAttempt = isRunning ? status.Attempt : status.ReadyAttempt,
+            Elastic = isRunning && status.Elastic is { } elastic && elastic.GrowthAttempt == status.Attempt
+                ? elastic with { FailedGrowths = 0 } : status.Elastic,
             Phase = isRunning ? Phases.Running
                 : status.Is(ConditionTypes.Restarting) ? Phases.Restarting
                 : nodes.Created == nodes.Desired && nodes.Scheduled == nodes.Desired ? Phases.Starting : Phases.Scheduling,
@@ -58,6 +61,7 @@ internal static class JobObservation
         {
             Nodes = nodes,
             NodesText = string.Create(CultureInfo.InvariantCulture, $"{nodes.Ready + nodes.Succeeded}/{nodes.Desired}"),
+            Replicas = pods.Length,
             SucceededNodes = NodeRanges.Format(succeeded),
             Progress = Progress(job, pods),
         };
@@ -67,13 +71,13 @@ internal static class JobObservation
     private static JobProgress? Progress(JobSnapshot job, PodSnapshot[] pods)
     {
         JobProgress? progress = job.Status.Progress;
-        if (job.Progress is { } report && (report.Attempt ?? job.Status.Attempt) == job.Status.Attempt)
+        if (job.Progress is { } report)
         {
             progress = report.Onto(progress, job.Now);
         }
 
         return pods.FirstOrDefault(p => p.Index == 0 && p.IsFinished) is { } first
-            && ProgressReport.Parse(first.TerminationMessage) is { } last ? last.Onto(progress, job.Now) : progress;
+            && ProgressReport.Parse(first.TerminationMessage) is { } last ? last.Onto(progress, job.Now, isFinal: true) : progress;
     }
 
     private static DeepSpeedJobStatus Schedule(DeepSpeedJobStatus status, DateTimeOffset now, PodSnapshot[] pods,

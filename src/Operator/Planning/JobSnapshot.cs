@@ -21,6 +21,9 @@ internal sealed record JobSnapshot
     /// <summary>What is wrong with the spec or its config.</summary>
     public IReadOnlyList<ConfigError> Problems { get; init; } = [];
 
+    /// <summary>The DeepSpeed config; null when the job has none, or it was not needed in this pass.</summary>
+    public string? Config { get; init; }
+
     /// <summary>Why the referenced config cannot be had yet; null when it is there or not needed.</summary>
     public string? ConfigWait { get; init; }
 
@@ -33,6 +36,15 @@ internal sealed record JobSnapshot
     /// <summary>The latest report of rank 0.</summary>
     public ProgressReport? Progress { get; init; }
 
+    /// <summary>When rank 0 last reported another step than before; null when it did not yet.</summary>
+    public DateTimeOffset? MovedAt { get; init; }
+
+    /// <summary>Step of each node that was asked because training does not move; null for one that did not answer.</summary>
+    public IReadOnlyDictionary<int, long?> NodeSteps { get; init; } = new Dictionary<int, long?>();
+
+    /// <summary>Machines that do not answer, and since when.</summary>
+    public IReadOnlyDictionary<string, DateTimeOffset> NotReady { get; init; } = new Dictionary<string, DateTimeOffset>();
+
     /// <summary>When this process first saw a failure of the current attempt.</summary>
     public DateTimeOffset? FailureSeenAt { get; init; }
 
@@ -40,7 +52,7 @@ internal sealed record JobSnapshot
     public required DateTimeOffset Now { get; init; }
 
     /// <summary>Number of pods of the current attempt; fixed when it begins, whatever happens to the spec.</summary>
-    public int Desired => Status.Nodes?.Desired ?? Spec?.Nodes() ?? 0;
+    public int Desired => Status.Nodes?.Desired ?? Spec?.Pods() ?? 0;
 
     /// <summary>Pods of the current attempt.</summary>
     public IEnumerable<PodSnapshot> CurrentPods => Pods.Where(p => p.Attempt == Status.Attempt
@@ -48,6 +60,13 @@ internal sealed record JobSnapshot
 
     /// <summary>Pods of attempts that are over.</summary>
     public IEnumerable<PodSnapshot> OlderPods => Pods.Where(p => p.Attempt < Status.Attempt);
+
+    /// <summary>Since when the machine of a pod does not answer, when that is long enough to take the pod for lost.</summary>
+    public DateTimeOffset? LostSince(PodSnapshot pod) => pod.ClusterNode is { } machine
+        && NotReady.TryGetValue(machine, out DateTimeOffset since) && Now - since >= Spec.NodeLoss() ? since : null;
+
+    /// <summary>Whether a pod cannot end by itself any more: its machine is lost, or did not end it in time.</summary>
+    public bool IsLost(PodSnapshot pod) => LostSince(pod) is not null || pod.DeletionDeadline + Spec.NodeLoss() < Now;
 
     /// <summary>Nodes that succeeded, also when their pod is gone by now.</summary>
     public IReadOnlySet<int> Succeeded =>

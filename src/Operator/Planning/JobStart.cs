@@ -24,8 +24,10 @@ internal static class JobStart
     public static DeepSpeedJobStatus Attempt(JobSnapshot job)
     {
         bool resumes = job.Status.IsSuspending() && job.Status.Attempt > 0;
-        DeepSpeedJobStatus status = Next(job.Status, job) with
+        DeepSpeedJobStatus status = Next(job.Status, job, job.Spec!.Nodes()) with
         {
+            Resumes = job.Status.Resumes + (job.Status.Attempt > 0 ? 1 : 0),
+            ActiveStartTime = resumes || job.Status.ActiveStartTime is null ? job.Now : job.Status.ActiveStartTime,
             NextStartTime = null,
             Phase = Phases.Scheduling,
         };
@@ -39,22 +41,59 @@ internal static class JobStart
     /// <summary>Numbers the next attempt and fixes what it is made from.</summary>
     /// <param name="status">The status to go on from.</param>
     /// <param name="job">What was found.</param>
-    public static DeepSpeedJobStatus Next(DeepSpeedJobStatus status, JobSnapshot job)
+    /// <param name="most">Most nodes of an elastic job; others have as many as the spec says.</param>
+    public static DeepSpeedJobStatus Next(DeepSpeedJobStatus status, JobSnapshot job, int most)
     {
-        DeepSpeedJobSpec spec = job.Spec!;
         int attempt = status.Attempt + 1;
+        ElasticStatus? elastic = null;
+        DeepSpeedJobSpec spec = job.Spec!;
+        if (spec.Elastic is not null)
+        {
+            // A config that cannot be had now fitted what it did when it was last read.
+            IReadOnlyCollection<int> counts = job.ConfigWait is null
+                ? [.. JobConfig.NodeCounts(job.Config, spec)] : [.. NodeRanges.Parse(status.Elastic?.NodeCounts)];
+            int nodes = JobSize.Of(spec, counts, Math.Min(most, spec.Nodes()));
+            elastic = (status.Elastic ?? new ElasticStatus()) with { NodeCounts = NodeRanges.Format(counts), Requested = spec.Nodes() };
+            spec = spec with { NumNodes = nodes };
+        }
+
         return status with
         {
             Attempt = attempt,
             SpecHash = SpecHash.Of(spec),
-            Nodes = new NodeCounts { Desired = spec.Nodes() },
-            NodesText = string.Create(CultureInfo.InvariantCulture, $"0/{spec.Nodes()}"),
+            Elastic = elastic,
+            Nodes = new NodeCounts { Desired = spec.Pods() },
+            NodesText = string.Create(CultureInfo.InvariantCulture, $"0/{spec.Pods()}"),
+            Replicas = 0,
+            Selector = $"{JobLabels.JobName}={job.Name}",
             WorldSize = spec.WorldSize(),
             MasterAddress = string.Create(CultureInfo.InvariantCulture,
-                $"{WorkerPods.HostName(job.Name, attempt, 0)}:{JobDefaults.MasterPort}"),
+                $"{WorkerPods.HostName(job.Name, attempt, 0)}:{spec.Port()}"),
             SucceededNodes = null,
             StartTime = status.StartTime ?? job.Now,
             LastStartTime = job.Now,
+        };
+    }
+
+    /// <summary>Notes the config that the pods of the current attempt get, with all batch sizes.</summary>
+    public static DeepSpeedJobStatus WithConfig(JobSnapshot job)
+    {
+        if (job.Config is not { } config || job.Spec is not { } spec || job.Status.Attempt == 0
+            || job.Status.CreatedAttempt == job.Status.Attempt)
+        {
+            return job.Status;
+        }
+
+        Config.BatchPlan? batch = JobConfig.Check(config, spec.At(job.Status)).Batch;
+        return job.Status with
+        {
+            ConfigHash = Planning.SpecHash.OfText(config),
+            Batch = batch is null ? null : new ResolvedBatch
+            {
+                TrainBatchSize = batch.TrainBatchSize,
+                MicroBatchSize = batch.MicroBatchSize,
+                GradientAccumulationSteps = batch.GradientAccumulationSteps,
+            },
         };
     }
 

@@ -35,7 +35,7 @@ internal sealed record NodeFailure(
     private static readonly HashSet<string> PlatformReasons =
     [
         "Evicted", "Preempting", "NodeShutdown", "Shutdown", "Terminated", Reasons.NodeLost, "UnexpectedAdmissionError",
-        "NodeAffinity", "OutOfcpu", "OutOfmemory", "OutOfpods", "OutOfnvidia.com/gpu", "OutOfephemeral-storage",
+        "NodeAffinity",
     ];
 
     /// <summary>All failures of the current attempt; the first one is the cause of the others.</summary>
@@ -49,16 +49,16 @@ internal sealed record NodeFailure(
         bool allWereCreated = job.Status.Attempt > 0 && job.Status.CreatedAttempt == job.Status.Attempt;
         IEnumerable<NodeFailure> failures = Enumerable.Range(0, job.Desired)
             .Where(i => !succeeded.Contains(i))
-            .Select(i => pods.TryGetValue(i, out PodSnapshot? pod) ? Of(pod) : allWereCreated ? Vanished(job, i) : null)
+            .Select(i => pods.TryGetValue(i, out PodSnapshot? pod) ? Of(pod) ?? Lost(job, pod) : allWereCreated ? Vanished(job, i) : null)
             .OfType<NodeFailure>();
         return [.. failures.OrderBy(f => f.EffectiveTime).ThenBy(f => f.Kind).ThenBy(f => f.IsConsequence).ThenBy(f => f.Index)];
     }
 
     /// <summary>The failure as part of a status.</summary>
     /// <param name="attempt">The attempt it ended.</param>
-    /// <param name="action">What is done about it.</param>
+    /// <param name="policy">What is done about it.</param>
     /// <param name="now">Stands in for an unknown time.</param>
-    public JobFailure ToStatus(int attempt, string action, DateTimeOffset now) => new()
+    public JobFailure ToStatus(int attempt, FailurePolicy policy, DateTimeOffset now) => new()
     {
         Attempt = attempt,
         Time = Time ?? now,
@@ -67,7 +67,8 @@ internal sealed record NodeFailure(
         ClusterNode = Pod?.ClusterNode,
         ExitCode = Pod?.ExitCode,
         Reason = Reason,
-        Action = action,
+        Rule = policy.Rule?.Name,
+        Action = policy.Action,
         Message = JobConditions.Shorten(Message),
     };
 
@@ -87,7 +88,7 @@ internal sealed record NodeFailure(
             return Make(FailureKind.Disruption, disruption, $"was ended by the cluster ({disruption})");
         }
 
-        if (pod.IsFailed && pod.Reason is { } reason && PlatformReasons.Contains(reason))
+        if (pod.IsFailed && pod.Reason is { } reason && (PlatformReasons.Contains(reason) || reason.StartsWith("OutOf", StringComparison.Ordinal)))
         {
             return Make(FailureKind.Disruption, reason, $"was ended by the cluster ({reason})");
         }
@@ -123,15 +124,27 @@ internal sealed record NodeFailure(
             string? words = WorkerMessage.Parse(pod.TerminationMessage).Message ?? pod.Message;
             return new NodeFailure(pod.Index, kind, pod.DeletedAt is { } deleted && kind == FailureKind.Disruption
                 ? Earlier(deleted, pod.FinishedAt) : pod.FinishedAt, word,
-                $"pod {pod.Name} {happened}{(words is null ? "" : $": {words}")}", pod);
+                $"{Where(pod.Index, pod)} {happened}{(words is null ? "" : $": {words}")}", pod);
         }
     }
+
+    /// <summary>A node with its pod and machine, for messages.</summary>
+    public static string Where(JobSnapshot job, int index, PodSnapshot? pod) => pod is null
+        ? string.Create(CultureInfo.InvariantCulture, $"node {index} (pod {WorkerPods.Name(job.Name, job.Status.Attempt, index)})") : Where(index, pod);
+
+    private static string Where(int index, PodSnapshot pod) => string.Create(CultureInfo.InvariantCulture,
+        $"node {index} (pod {pod.Name}{(pod.ClusterNode is { } machine ? $" on {machine}" : "")})");
+
+    // Nothing says how the pod is: its machine does not answer.
+    private static NodeFailure? Lost(JobSnapshot job, PodSnapshot pod) => !pod.IsFinished && job.LostSince(pod) is { } since
+        ? new NodeFailure(pod.Index, FailureKind.Disruption, since, Reasons.NodeLost, string.Create(CultureInfo.InvariantCulture,
+            $"{Where(pod.Index, pod)} is out of reach: its machine does not answer since {since.UtcDateTime:HH:mm:ss} UTC"), pod)
+        : null;
 
     private static DateTimeOffset Earlier(DateTimeOffset a, DateTimeOffset? b) => b < a ? b.Value : a;
 
     private static NodeFailure Vanished(JobSnapshot job, int index)
     {
-        string name = WorkerPods.Name(job.Name, job.Status.Attempt, index);
-        return new NodeFailure(index, FailureKind.Disruption, null, Reasons.PodDeleted, $"pod {name} is gone", null);
+        return new NodeFailure(index, FailureKind.Disruption, null, Reasons.PodDeleted, $"{Where(job, index, null)} is gone", null);
     }
 }

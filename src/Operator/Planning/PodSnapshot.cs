@@ -40,7 +40,7 @@ internal sealed record PodSnapshot
     /// <summary>Why no machine was found, when the scheduler said so.</summary>
     public string? UnschedulableMessage { get; init; }
 
-    /// <summary>Reason of the condition DisruptionTarget, when it is True.</summary>
+    /// <summary>Reason of the condition DisruptionTarget or TerminationTarget, when it is True.</summary>
     public string? DisruptionReason { get; init; }
 
     /// <summary>When the deletion was asked for; null when it was not.</summary>
@@ -63,9 +63,14 @@ internal sealed record PodSnapshot
 
     public string? WaitingMessage { get; init; }
 
-    public bool IsSucceeded => Phase == "Succeeded";
+    /// <summary>Whether its program succeeded; sidecars may still run.</summary>
+    public bool IsSucceeded => Phase == "Succeeded" || (Phase == "Running" && ExitCode == 0);
 
-    public bool IsFailed => Phase == "Failed";
+    /// <summary>Whether its program failed, or the pod as a whole.</summary>
+    public bool IsFailed => Phase == "Failed" || (Phase == "Running" && ExitCode is not null and not 0);
+
+    /// <summary>Whether all of its containers have ended for good.</summary>
+    public bool IsTerminal => Phase is "Succeeded" or "Failed";
 
     /// <summary>Whether its program has ended for good.</summary>
     public bool IsFinished => IsSucceeded || IsFailed;
@@ -108,8 +113,9 @@ internal sealed record PodSnapshot
             IsReady = Condition(conditions, "Ready").Text("status") == "True",
             UnschedulableMessage = Condition(conditions, "PodScheduled") is var scheduled
                 && scheduled.Text("reason") == "Unschedulable" ? scheduled.Text("message") : null,
-            DisruptionReason = Condition(conditions, "DisruptionTarget") is var disruption
-                && disruption.Text("status") == "True" ? disruption.Text("reason") ?? "DisruptionTarget" : null,
+            DisruptionReason = Find(conditions, c => c.Text("type") is "DisruptionTarget" or "TerminationTarget"
+                && c.Text("status") == "True") is { ValueKind: JsonValueKind.Object } disruption
+                ? disruption.Text("reason") ?? disruption.Text("type") : null,
             DeletionDeadline = deadline,
             DeletedAt = deadline - TimeSpan.FromSeconds(metadata.Number("deletionGracePeriodSeconds") ?? 0),
             ExitCode = (int?)terminated.Number("exitCode"),

@@ -21,6 +21,9 @@ internal sealed record ProgressReport(
     /// <summary>Largest report that is read.</summary>
     public const int MostBytes = 4096;
 
+    /// <summary>Least time between two writes of mere steps: each write is an event for everybody who watches jobs.</summary>
+    public static readonly TimeSpan BetweenWrites = TimeSpan.FromSeconds(30);
+
     /// <summary>Reads a report; null when the text is not one. The text comes from a user's program.</summary>
     public static ProgressReport? Parse(string? json)
     {
@@ -47,7 +50,8 @@ internal sealed record ProgressReport(
     /// <summary>The report as part of a status. What it does not say stays as it was.</summary>
     /// <param name="before">The progress so far.</param>
     /// <param name="now">The time of this report.</param>
-    public JobProgress Onto(JobProgress? before, DateTimeOffset now)
+    /// <param name="isFinal">Whether no further report follows.</param>
+    public JobProgress Onto(JobProgress? before, DateTimeOffset now, bool isFinal = false)
     {
         JobProgress old = before ?? new JobProgress();
         long? total = TotalSteps ?? old.TotalSteps;
@@ -64,9 +68,11 @@ internal sealed record ProgressReport(
                 : LastCheckpointStep is null || LastCheckpointStep == old.LastCheckpointStep ? old.LastCheckpointTime : null,
         };
 
-        // Speed and time left change all the time; only training itself is worth a write.
-        bool moved = updated.Step != old.Step || updated.TotalSteps != old.TotalSteps
-            || updated.LastCheckpointStep != old.LastCheckpointStep;
+        // Speed and time left change all the time; only training itself is worth a write, at each percent, checkpoint
+        // or half minute.
+        bool moved = updated.TotalSteps != old.TotalSteps || updated.LastCheckpointStep != old.LastCheckpointStep
+            || (updated.Step != old.Step && (isFinal || updated.Percent != old.Percent || old.UpdatedTime is null
+                || now - old.UpdatedTime >= BetweenWrites));
         return moved ? updated with { UpdatedTime = WholeSecond(now) } : old;
     }
 

@@ -4,7 +4,8 @@ using k8s.Models;
 
 namespace DeepSpeedSharp.Operator.Resources;
 
-/// <summary>The claim for checkpoints. Nobody owns it: weeks of training must not go with a deleted job.</summary>
+/// <summary>The claim for checkpoints. Nobody owns it, unless the user wants that: weeks of training must not go with a
+/// deleted job.</summary>
 internal static class CheckpointClaim
 {
     /// <summary>Builds it; null when the job brings its own claim or keeps no checkpoints.</summary>
@@ -14,7 +15,8 @@ internal static class CheckpointClaim
             {
                 ApiVersion = "v1",
                 Kind = "PersistentVolumeClaim",
-                Metadata = JobMetadata.Free(job, checkpoint.ClaimFor(job.Name)),
+                Metadata = checkpoint.Retain == "Delete"
+                    ? JobMetadata.Owned(job, checkpoint.ClaimFor(job.Name)) : JobMetadata.Free(job, checkpoint.ClaimFor(job.Name)),
                 Spec = KubernetesJson.Deserialize<V1PersistentVolumeClaimSpec>(template.ToJsonString()),
             }
             : null;

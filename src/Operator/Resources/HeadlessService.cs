@@ -24,7 +24,7 @@ internal static class HeadlessService
             // Service meshes guess the protocol from the name.
             Ports =
             [
-                new V1ServicePort { Name = "tcp-master", Port = JobDefaults.MasterPort, TargetPort = JobDefaults.MasterPort, Protocol = "TCP" },
+                new V1ServicePort { Name = "tcp-master", Port = spec.Port(), TargetPort = spec.Port(), Protocol = "TCP" },
                 new V1ServicePort { Name = "tcp-metrics", Port = spec.MetricsPort(), TargetPort = spec.MetricsPort(), Protocol = "TCP" },
             ],
         },

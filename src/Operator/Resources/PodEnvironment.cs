@@ -8,13 +8,15 @@ namespace DeepSpeedSharp.Operator.Resources;
 internal static class PodEnvironment
 {
     /// <summary>The job's variables first, so that the user's may refer to them as $(NAME).</summary>
-    public static IEnumerable<V1EnvVar> Of(DeepSpeedJobSpec spec, NodePlan node) =>
+    public static IEnumerable<V1EnvVar> Of(DeepSpeedJobSpec spec, NodePlan node) => [.. OfJob(node), .. (spec.Env ?? []).Select(Users)];
+
+    /// <summary>The job's variables alone.</summary>
+    public static IEnumerable<V1EnvVar> OfJob(NodePlan node) =>
     [
         .. node.Environment.Select(v => new V1EnvVar { Name = v.Key, Value = v.Value }),
         FromField("POD_NAME", "metadata.name"),
         FromField("POD_IP", "status.podIP"),
         FromField("CLUSTER_NODE", "spec.nodeName"),
-        .. (spec.Env ?? []).Select(Users),
     ];
 
     private static V1EnvVar FromField(string name, string path) => new()

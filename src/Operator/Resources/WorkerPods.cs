@@ -11,9 +11,6 @@ internal static class WorkerPods
     /// <summary>Name of the container that trains.</summary>
     public const string ContainerName = "trainer";
 
-    /// <summary>Seconds a pod stays on a machine that does not answer.</summary>
-    public const int NodeLossSeconds = 60;
-
     private const string CheckpointVolume = "checkpoints";
 
     /// <summary>Name of a pod, which is also its short host name.</summary>
@@ -26,7 +23,7 @@ internal static class WorkerPods
     /// <summary>Where an attempt's nodes and files are.</summary>
     public static JobPlacement Placement(JobOwner job, DeepSpeedJobSpec spec, int attempt) => new(
         index => HostName(job.Name, attempt, index),
-        JobDefaults.MasterPort,
+        spec.Port(),
         spec.Config is null && spec.ConfigRef is null ? null : $"{AttemptConfigMap.MountPath}/{AttemptConfigMap.ConfigKey}",
         $"{AttemptConfigMap.MountPath}/{AttemptConfigMap.HostfileKey}",
         spec.Checkpoint is { } checkpoint ? $"{MountPath(checkpoint).TrimEnd('/')}/{checkpoint.SubPathFor(job.Name)}" : null,
@@ -37,7 +34,15 @@ internal static class WorkerPods
     /// <param name="spec">Its valid spec.</param>
     /// <param name="attempt">The attempt.</param>
     /// <param name="node">The node's part of the plan.</param>
-    public static V1Pod Build(JobOwner job, DeepSpeedJobSpec spec, int attempt, NodePlan node)
+    /// <param name="avoided">Machines to stay off.</param>
+    public static V1Pod Build(JobOwner job, DeepSpeedJobSpec spec, int attempt, NodePlan node, IReadOnlyList<string>? avoided = null)
+    {
+        V1Pod pod = PodTemplate.Over(Plain(job, spec, attempt, node), spec.Template, [.. PodEnvironment.OfJob(node)]);
+        PodPlacement.Apply(pod, job, spec, attempt, avoided ?? []);
+        return pod;
+    }
+
+    private static V1Pod Plain(JobOwner job, DeepSpeedJobSpec spec, int attempt, NodePlan node)
     {
         string name = Name(job.Name, attempt, node.Index);
         V1ObjectMeta metadata = JobMetadata.Owned(job, name, attempt);
@@ -58,6 +63,12 @@ internal static class WorkerPods
                 TerminationGracePeriodSeconds = spec.GracePeriodSeconds(),
                 EnableServiceLinks = false,
                 AutomountServiceAccountToken = false,
+                SchedulerName = string.IsNullOrEmpty(spec.Scheduling?.SchedulerName) ? null : spec.Scheduling.SchedulerName,
+                HostNetwork = spec.Network?.HostNetwork == true ? true : null,
+                DnsPolicy = spec.Network?.HostNetwork == true ? "ClusterFirstWithHostNet" : null,
+
+                // These launchers do not pass signals on when they are process 1; the pod's own pause process then is it.
+                ShareProcessNamespace = spec.Mode() is LaunchMode.Torchrun or LaunchMode.DeepSpeed ? true : null,
                 SecurityContext = new V1PodSecurityContext
                 {
                     RunAsNonRoot = true,
@@ -69,8 +80,8 @@ internal static class WorkerPods
                 },
                 Tolerations =
                 [
-                    Tolerate("node.kubernetes.io/not-ready"),
-                    Tolerate("node.kubernetes.io/unreachable"),
+                    Tolerate("node.kubernetes.io/not-ready", spec),
+                    Tolerate("node.kubernetes.io/unreachable", spec),
                 ],
                 Containers = [Container(spec, node)],
                 Volumes = [.. Volumes(job, spec, attempt)],
@@ -87,7 +98,7 @@ internal static class WorkerPods
         Env = [.. PodEnvironment.Of(spec, node)],
         Ports =
         [
-            new V1ContainerPort { Name = "master", ContainerPort = JobDefaults.MasterPort, Protocol = "TCP" },
+            new V1ContainerPort { Name = "master", ContainerPort = spec.Port(), Protocol = "TCP" },
             new V1ContainerPort { Name = "metrics", ContainerPort = spec.MetricsPort(), Protocol = "TCP" },
         ],
         Resources = PodResources.Of(spec),
@@ -114,18 +125,33 @@ internal static class WorkerPods
         return annotations;
     }
 
-    private static V1Toleration Tolerate(string key) => new()
+    private static V1Toleration Tolerate(string key, DeepSpeedJobSpec spec) => new()
     {
         Key = key,
         OperatorProperty = "Exists",
         Effect = "NoExecute",
-        TolerationSeconds = NodeLossSeconds,
+        TolerationSeconds = (long)spec.NodeLoss().TotalSeconds,
     };
 
     private static IEnumerable<V1VolumeMount> Mounts(DeepSpeedJobSpec spec)
     {
         yield return new V1VolumeMount { Name = "config", MountPath = AttemptConfigMap.MountPath, ReadOnlyProperty = true };
-        yield return new V1VolumeMount { Name = "shm", MountPath = "/dev/shm" };
+        if (HostfileAtJob(spec))
+        {
+            yield return new V1VolumeMount
+            {
+                Name = "config",
+                MountPath = "/job/hostfile",
+                SubPath = AttemptConfigMap.HostfileKey,
+                ReadOnlyProperty = true,
+            };
+        }
+
+        if (HasSharedMemory(spec))
+        {
+            yield return new V1VolumeMount { Name = "shm", MountPath = "/dev/shm" };
+        }
+
         yield return new V1VolumeMount { Name = "tmp", MountPath = "/tmp" };
         if (spec.Checkpoint is { } checkpoint)
         {
@@ -142,7 +168,15 @@ internal static class WorkerPods
         };
 
         // Collectives between processes of one pod need more than the container runtime's 64 MiB.
-        yield return new V1Volume { Name = "shm", EmptyDir = new V1EmptyDirVolumeSource { Medium = "Memory" } };
+        if (HasSharedMemory(spec))
+        {
+            yield return new V1Volume
+            {
+                Name = "shm",
+                EmptyDir = new V1EmptyDirVolumeSource { Medium = "Memory", SizeLimit = PodResources.SharedMemory(spec) },
+            };
+        }
+
         yield return new V1Volume { Name = "tmp", EmptyDir = new V1EmptyDirVolumeSource() };
         if (spec.Checkpoint is { } checkpoint)
         {
@@ -153,6 +187,11 @@ internal static class WorkerPods
             };
         }
     }
+
+    // Where DeepSpeed's launcher looks by itself. With one node a hostfile there would make it try ssh.
+    private static bool HostfileAtJob(DeepSpeedJobSpec spec) => spec.Mode() == LaunchMode.DeepSpeed && spec.Pods() > 1;
+
+    private static bool HasSharedMemory(DeepSpeedJobSpec spec) => spec.Shm?.Enabled ?? true;
 
     private static string MountPath(CheckpointSpec checkpoint) => checkpoint.MountPath ?? "/checkpoints";
 }

@@ -12,7 +12,8 @@ namespace DeepSpeedSharp.Operator.Runtime;
 /// </remarks>
 /// <param name="client">The client; stays open.</param>
 /// <param name="time">Clock of the time limit.</param>
-internal sealed class ApiConnection(Kubernetes client, TimeProvider time)
+/// <param name="mayWrite">Whether this process may change anything now: false for one that does not lead any more.</param>
+internal sealed class ApiConnection(Kubernetes client, TimeProvider time, Func<bool>? mayWrite = null)
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
 
@@ -26,6 +27,18 @@ internal sealed class ApiConnection(Kubernetes client, TimeProvider time)
     /// <param name="cancel">Ends the request.</param>
     public Task<JsonElement> PostAsync(string path, object body, CancellationToken cancel) =>
         SendAsync(HttpMethod.Post, path, KubernetesJson.Serialize(body), "application/json", cancel);
+
+    /// <summary>Replaces an object, if it still has the version that the body names.</summary>
+    public Task<JsonElement> PutAsync(string path, object body, CancellationToken cancel) =>
+        SendAsync(HttpMethod.Put, path, KubernetesJson.Serialize(body), "application/json", cancel);
+
+    /// <summary>Brings an object to a state by server-side apply: creates it, or changes the fields that the body names.</summary>
+    /// <param name="path">Path of the object.</param>
+    /// <param name="body">What this operator wants of it, with apiVersion, kind and name.</param>
+    /// <param name="manager">Owner of these fields from now on.</param>
+    /// <param name="cancel">Ends the request.</param>
+    public Task<JsonElement> ApplyAsync(string path, object body, string manager, CancellationToken cancel) => SendAsync(
+        HttpMethod.Patch, $"{path}?fieldManager={manager}&force=true", KubernetesJson.Serialize(body), "application/apply-patch+yaml", cancel);
 
     /// <summary>Applies a JSON merge patch.</summary>
     public Task<JsonElement> MergePatchAsync(string path, string patch, CancellationToken cancel) =>
@@ -41,14 +54,15 @@ internal sealed class ApiConnection(Kubernetes client, TimeProvider time)
 
     /// <summary>Deletes one object, by UID, so that a new one of the same name is safe.</summary>
     /// <returns>Whether there was such an object.</returns>
-    public async Task<bool> DeleteAsync(string path, string uid, int? gracePeriodSeconds, CancellationToken cancel)
+    public async Task<bool> DeleteAsync(
+        string path, string uid, int? gracePeriodSeconds, CancellationToken cancel, string propagation = "Background")
     {
         var options = new Dictionary<string, object>
         {
             ["apiVersion"] = "v1",
             ["kind"] = "DeleteOptions",
             ["preconditions"] = new { uid },
-            ["propagationPolicy"] = "Background",
+            ["propagationPolicy"] = propagation,
         };
         if (gracePeriodSeconds is { } seconds)
         {
@@ -87,6 +101,11 @@ internal sealed class ApiConnection(Kubernetes client, TimeProvider time)
     private async Task<JsonElement> SendAsync(
         HttpMethod method, string path, string? body, string contentType, CancellationToken cancel)
     {
+        if (method != HttpMethod.Get && mayWrite?.Invoke() == false)
+        {
+            throw new LeadershipLostException($"{method} {path} was not sent: this process does not lead any more");
+        }
+
         using var limit = new CancellationTokenSource(Limit, time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancel, limit.Token);
         try

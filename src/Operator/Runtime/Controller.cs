@@ -9,26 +9,24 @@ internal sealed class Controller<T> : IDisposable
     private static readonly TimeSpan Farewell = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan Resync = TimeSpan.FromMinutes(10);
 
-    private readonly string _name;
     private readonly ObjectCache<T> _objects;
     private readonly Func<T, string> _keyOf;
-    private readonly OperatorMetrics _metrics;
+    private readonly RuntimeMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger _log;
 
     /// <summary>Creates a controller that makes a pass whenever an object of its kind changes.</summary>
-    /// <param name="name">Name in metrics and logs.</param>
     /// <param name="objects">The objects.</param>
     /// <param name="keyOf">Key of an object in that cache.</param>
     /// <param name="matters">Whether a change needs a pass; our own status writes should not.</param>
     /// <param name="metrics">Metrics.</param>
     /// <param name="time">Clock.</param>
     /// <param name="log">Log.</param>
-    public Controller(string name, ObjectCache<T> objects, Func<T, string> keyOf, Func<T, T, bool> matters,
-        OperatorMetrics metrics, TimeProvider time, ILogger log)
+    public Controller(ObjectCache<T> objects, Func<T, string> keyOf, Func<T, T, bool> matters,
+        RuntimeMetrics metrics, TimeProvider time, ILogger log)
     {
-        (_name, _objects, _keyOf, _metrics, _time, _log) = (name, objects, keyOf, metrics, time, log);
-        Queue = new WorkQueue<string>(time, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(1));
+        (_objects, _keyOf, _metrics, _time, _log) = (objects, keyOf, metrics, time, log);
+        Queue = new WorkQueue<string>(time, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(1)) { Metrics = metrics };
         objects.Changed += (before, after) =>
         {
             if (before is null || after is null || matters(before, after))
@@ -58,13 +56,38 @@ internal sealed class Controller<T> : IDisposable
         return this;
     }
 
+    /// <summary>Also makes passes when an object changes that several objects of our kind depend on.</summary>
+    /// <typeparam name="TOther">Kind of that object.</typeparam>
+    /// <param name="others">Those objects.</param>
+    /// <param name="matters">Whether a change needs passes.</param>
+    /// <param name="dependents">Keys of the objects that depend on one.</param>
+    public Controller<T> Watches<TOther>(
+        ObjectCache<TOther> others, Func<TOther, TOther, bool> matters, Func<TOther, IEnumerable<string>> dependents)
+        where TOther : class
+    {
+        others.Changed += (before, after) =>
+        {
+            if (before is null || after is null || matters(before, after))
+            {
+                foreach (string key in dependents((after ?? before)!).Distinct())
+                {
+                    Queue.Add(key);
+                }
+            }
+        };
+        return this;
+    }
+
     /// <summary>Makes passes until told to stop, then lets those that run come to their end.</summary>
     /// <param name="reconciler">Makes a pass.</param>
     /// <param name="workers">Passes at a time, of different objects.</param>
     /// <param name="stop">Ends the taking of keys at once, and running passes after a while.</param>
-    public async Task RunAsync(IEntityController<T> reconciler, int workers, CancellationToken stop)
+    /// <param name="abort">Ends running passes at once.</param>
+    public async Task RunAsync(IEntityController<T> reconciler, int workers, CancellationToken stop, CancellationToken abort = default)
     {
         using var end = new CancellationTokenSource(Timeout.InfiniteTimeSpan, _time);
+        await using CancellationTokenRegistration now = abort.Register(end.Cancel);
+        _metrics.Workers(workers);
         await using CancellationTokenRegistration registration = stop.Register(() => end.CancelAfter(Farewell));
         using ITimer resync = _time.CreateTimer(_ => AddAll(), null, Resync, Resync);
         await Task.WhenAll(Enumerable.Range(0, workers).Select(_ => WorkAsync(reconciler, stop, end.Token)));
@@ -96,13 +119,14 @@ internal sealed class Controller<T> : IDisposable
             }
 
             long begin = _time.GetTimestamp();
-            string result = await PassAsync(reconciler, key, end);
+            (string result, bool timedOut, bool unforeseen) = await PassAsync(reconciler, key, end);
             Queue.Done(key);
-            _metrics.Reconciled(_name, result, _time.GetElapsedTime(begin));
+            _metrics.Reconciled(result, _time.GetElapsedTime(begin), timedOut, unforeseen);
         }
     }
 
-    private async Task<string> PassAsync(IEntityController<T> reconciler, string key, CancellationToken end)
+    private async Task<(string Result, bool TimedOut, bool Unforeseen)> PassAsync(
+        IEntityController<T> reconciler, string key, CancellationToken end)
     {
         using var limit = new CancellationTokenSource(LongestPass, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(end, limit.Token);
@@ -112,7 +136,7 @@ internal sealed class Controller<T> : IDisposable
             {
                 reconciler.Deleted(key);
                 Queue.Forget(key);
-                return "success";
+                return ("success", false, false);
             }
 
             ReconcileResult result = await reconciler.ReconcileAsync(entity, either.Token);
@@ -120,26 +144,28 @@ internal sealed class Controller<T> : IDisposable
             if (result.After is { } after)
             {
                 Queue.AddAfter(key, after);
-                return "requeue_after";
+                return ("requeue_after", false, false);
             }
 
-            return "success";
+            return ("success", false, false);
         }
         catch (ApiException e) when (e.IsConflict)
         {
             // Somebody else wrote first; the watch brings the new state.
             Queue.AddRateLimited(key);
-            return "requeue";
+            return ("requeue", false, false);
         }
         catch (Exception e) when (!end.IsCancellationRequested)
         {
             TimeSpan wait = Queue.AddRateLimited(key);
-            Log.PassFailed(_log, key, wait.TotalSeconds, e is ApiException or HttpRequestException or TimeoutException ? null : e, e.Message);
-            return "error";
+            bool timedOut = limit.IsCancellationRequested;
+            bool foreseen = timedOut || e is ApiException or HttpRequestException or IOException or TimeoutException or LeadershipLostException;
+            Log.PassFailed(_log, key, wait.TotalSeconds, foreseen ? null : e, e.Message);
+            return ("error", timedOut, !foreseen);
         }
         catch (Exception) when (end.IsCancellationRequested)
         {
-            return "error";
+            return ("error", false, false);
         }
     }
 }

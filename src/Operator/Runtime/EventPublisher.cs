@@ -25,6 +25,7 @@ internal sealed class EventPublisher(ApiConnection api, string component, TimePr
     private readonly Channel<PublishedEvent> _channel = Channel.CreateBounded<PublishedEvent>(
         new BoundedChannelOptions(1000) { FullMode = BoundedChannelFullMode.DropOldest, SingleReader = true });
 
+    private readonly EventFilter _filter = new(time);
     private readonly Dictionary<string, Written> _written = [];
 
     /// <summary>Hands an event over; never waits.</summary>
@@ -50,10 +51,16 @@ internal sealed class EventPublisher(ApiConnection api, string component, TimePr
         }
     }
 
-    private async Task WriteAsync(PublishedEvent e, CancellationToken cancel)
+    private async Task WriteAsync(PublishedEvent published, CancellationToken cancel)
     {
         DateTimeOffset now = time.GetUtcNow();
-        string key = $"{e.About.Uid}/{e.IsWarning}/{e.Reason}/{e.Message}";
+        (PublishedEvent? passed, string key) = _filter.Pass(published);
+        if (passed is not { } e)
+        {
+            Log.EventLost(log, published.Reason, published.About.Name, "the object has told too much of late");
+            return;
+        }
+
         string path = $"/api/v1/namespaces/{e.About.NamespaceProperty}/events";
         try
         {

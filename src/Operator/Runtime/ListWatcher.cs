@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 
 namespace DeepSpeedSharp.Operator.Runtime;
@@ -50,6 +51,10 @@ internal sealed class ListWatcher<T>(
 
     /// <summary>Completes when the cache holds the first list.</summary>
     public Task Synced => _synced.Task;
+
+    /// <summary>Whether the cache holds everything up to a version.</summary>
+    internal bool HasSeen(long version) =>
+        long.TryParse(Volatile.Read(ref _lastSeen), NumberStyles.None, CultureInfo.InvariantCulture, out long seen) && seen >= version;
 
     /// <summary>Runs until cancelled; survives any outage of the API server.</summary>
     public async Task RunAsync(CancellationToken stop)

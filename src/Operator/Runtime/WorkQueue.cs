@@ -12,11 +12,25 @@ internal sealed class WorkQueue<TKey>(TimeProvider time, TimeSpan firstRetry, Ti
     private readonly Lock _lock = new();
     private readonly Queue<TKey> _ready = new();
     private readonly HashSet<TKey> _waiting = [];
-    private readonly HashSet<TKey> _running = [];
+    private readonly Dictionary<TKey, long> _addedAt = [];
+    private readonly Dictionary<TKey, long> _running = [];
     private readonly Dictionary<TKey, int> _failures = [];
     private readonly Dictionary<TKey, (DateTimeOffset Due, ITimer Timer)> _delayed = [];
     private readonly SemaphoreSlim _available = new(0);
     private bool _disposed;
+
+    /// <summary>Told of adds, retries and waits; null for none.</summary>
+    public RuntimeMetrics? Metrics { get; init; }
+
+    /// <summary>Keys that could be handed out now, the time of all running passes, and that of the longest.</summary>
+    public (int Depth, TimeSpan All, TimeSpan Longest) Load()
+    {
+        lock (_lock)
+        {
+            TimeSpan[] times = [.. _running.Values.Select(begin => time.GetElapsedTime(begin))];
+            return (_ready.Count, new TimeSpan(times.Sum(t => t.Ticks)), times.Length == 0 ? TimeSpan.Zero : times.Max());
+        }
+    }
 
     /// <summary>Keys that could be handed out now.</summary>
     public int Count
@@ -30,12 +44,31 @@ internal sealed class WorkQueue<TKey>(TimeProvider time, TimeSpan firstRetry, Ti
         }
     }
 
+    /// <summary>Whether no key waits for a pass or has one; delayed keys do not count.</summary>
+    public bool IsIdle
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _ready.Count == 0 && _waiting.Count == 0 && _running.Count == 0;
+            }
+        }
+    }
+
     /// <summary>Adds a key, unless it already waits.</summary>
     public void Add(TKey key)
     {
         lock (_lock)
         {
-            if (_disposed || !_waiting.Add(key) || _running.Contains(key))
+            if (_disposed || !_waiting.Add(key))
+            {
+                return;
+            }
+
+            Metrics?.Added();
+            _addedAt[key] = time.GetTimestamp();
+            if (_running.ContainsKey(key))
             {
                 return;
             }
@@ -78,6 +111,7 @@ internal sealed class WorkQueue<TKey>(TimeProvider time, TimeSpan firstRetry, Ti
             _failures[key] = failures + 1;
         }
 
+        Metrics?.Retried();
         TimeSpan wait = firstRetry * Math.Pow(2, Math.Min(failures, 30));
         wait = wait < longestRetry ? wait : longestRetry;
         AddAfter(key, wait);
@@ -101,7 +135,8 @@ internal sealed class WorkQueue<TKey>(TimeProvider time, TimeSpan firstRetry, Ti
         {
             TKey key = _ready.Dequeue();
             _waiting.Remove(key);
-            _running.Add(key);
+            _running[key] = time.GetTimestamp();
+            Metrics?.Began(_addedAt.Remove(key, out long added) ? time.GetElapsedTime(added) : TimeSpan.Zero);
             return key;
         }
     }

@@ -1,5 +1,8 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
+using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.Schema;
+using DeepSpeedSharp.Operator.Planning;
 
 namespace DeepSpeedSharp.Operator.Tests.Api;
 
@@ -23,10 +26,59 @@ public sealed class JobDefinitionTests
     [Fact]
     public void PlannedField_IsKeptByTheServer()
     {
-        JsonNode elastic = Schema["properties"]!["spec"]!["properties"]!["elastic"]!;
+        JsonNode queue = Schema["properties"]!["spec"]!["properties"]!["scheduling"]!["properties"]!["queue"]!;
 
-        Assert.True((bool)elastic["x-kubernetes-preserve-unknown-fields"]!);
-        Assert.Equal("Not supported yet: refused by the operator.", (string?)elastic["description"]);
+        Assert.True((bool)queue["x-kubernetes-preserve-unknown-fields"]!);
+        Assert.Equal("Not supported yet: refused by the operator.", (string?)queue["description"]);
+    }
+
+    [Fact]
+    public void Defaults_OfTheSchema_AreThoseOfTheCode()
+    {
+        var written = new DeepSpeedJobSpec();
+        JsonObject json = JsonNode.Parse("{}")!.AsObject();
+        Fill(Schema["properties"]!["spec"]!.AsObject(), json);
+        DeepSpeedJobSpec filled = json.Deserialize<DeepSpeedJobSpec>(DeepSpeedJobManifest.Json)!;
+
+        Assert.Equal(Values(written), Values(filled));
+        Assert.Equal(SpecHash.Of(written), SpecHash.Of(filled));
+
+        static object[] Values(DeepSpeedJobSpec spec) =>
+        [
+            spec.Nodes(), spec.Gpus(), spec.MaxRestarts(), spec.NeverRestarts(), spec.WaitsForOldPods(), spec.Backoff(), spec.BackoffMax(),
+            spec.ResetAfter(), spec.NodeLoss(), spec.IsSuspended(), spec.Rank0Decides(), spec.FailedPodsToKeep(), spec.Port(),
+            spec.PullsProgress(), spec.Mode(),
+        ];
+
+        // What a server does: only below objects that are there. All parents are there here, but for those that change a job.
+        static void Fill(JsonObject schema, JsonObject target)
+        {
+            foreach ((string name, JsonNode? property) in schema["properties"]!.AsObject())
+            {
+                if (property!["default"] is { } value)
+                {
+                    target[name] = value.DeepClone();
+                }
+                else if (property["properties"] is not null && name is "restart" or "scheduling" or "network" or "shm" or "progress")
+                {
+                    var child = new JsonObject();
+                    target[name] = child;
+                    Fill(property.AsObject(), child);
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public void Rules_OverSeveralFields_AreInTheSchema()
+    {
+        JsonNode spec = Schema["properties"]!["spec"]!;
+
+        Assert.Contains(spec["x-kubernetes-validations"]!.AsArray(), r => (string?)r!["message"] == "managedBy cannot be changed");
+        Assert.Equal("give exactly one of claimName and volumeClaimTemplate",
+            (string?)spec["properties"]!["checkpoint"]!["x-kubernetes-validations"]![0]!["message"]);
+        Assert.Equal(".spec.numNodes",
+            (string?)JobDefinition.Build()["spec"]!["versions"]![0]!["subresources"]!["scale"]!["specReplicasPath"]);
     }
 
     [Fact]
@@ -46,12 +98,14 @@ public sealed class JobDefinitionTests
     {
         Check(Schema, "$");
 
-        // Kubernetes' rules for structural schemas, and ours: typed, lists with a list type, no CEL, no defaults.
+        // Kubernetes' rules for structural schemas, and ours: typed, lists with a list type, texts for kubectl explain.
         static void Check(JsonObject schema, string path)
         {
             bool isFree = schema["x-kubernetes-preserve-unknown-fields"] is not null || schema["x-kubernetes-int-or-string"] is not null;
             Assert.True(isFree || schema["type"] is not null, $"{path} has no type");
-            Assert.False(schema.ContainsKey("x-kubernetes-validations") || schema.ContainsKey("default"), path);
+            Assert.True(path == "$" || path.StartsWith("$.metadata", StringComparison.Ordinal) || path.EndsWith(".items", StringComparison.Ordinal)
+                || path is "$.apiVersion" or "$.kind" || path.EndsWith(".additionalProperties", StringComparison.Ordinal)
+                || schema["description"] is not null, $"{path} has no description");
             Assert.False((string?)schema["type"] == "array" && !schema.ContainsKey("x-kubernetes-list-type"), $"{path} has no list type");
             foreach ((string name, JsonNode? property) in schema["properties"] as JsonObject ?? [])
             {

@@ -36,11 +36,26 @@ internal sealed class FakeApi : IAsyncDisposable
     /// <summary>Called with the number of each write, from 1, and its path; says when its client dies.</summary>
     public Func<int, string, Crash>? OnWrite { get; set; }
 
+    /// <summary>Says whether the answer to a request is lost on its way, after it was carried out.</summary>
+    public Func<HttpContext, bool>? LoseAnswer { get; set; }
+
     /// <summary>May answer a request itself.</summary>
     public Func<HttpContext, Task<bool>>? Intercept { get; set; }
 
     /// <summary>Writes that changed something, events not counted.</summary>
     public int Writes { get; private set; }
+
+    /// <summary>Whether a request is being answered, or a watch is open.</summary>
+    public bool IsBusy
+    {
+        get
+        {
+            lock (_open)
+            {
+                return _open.Count > 0;
+            }
+        }
+    }
 
     public string Address => _server.Services.GetRequiredService<Microsoft.AspNetCore.Hosting.Server.IServer>()
         .Features.Get<IServerAddressesFeature>()!.Addresses.First();
@@ -168,7 +183,19 @@ internal sealed class FakeApi : IAsyncDisposable
             return;
         }
 
+        if (IsDead(client))
+        {
+            context.Abort();
+            return;
+        }
+
         (HttpStatusCode code, JsonNode answer) = Answer(context, path, body);
+        if (LoseAnswer?.Invoke(context) == true)
+        {
+            context.Abort();
+            return;
+        }
+
         if (crash == Crash.After)
         {
             Kill(client, context);
@@ -182,12 +209,17 @@ internal sealed class FakeApi : IAsyncDisposable
 
     private void Kill(string client, HttpContext context)
     {
+        Kill(client);
+        context.Abort();
+    }
+
+    /// <summary>From now on nothing that a client sends arrives.</summary>
+    public void Kill(string client)
+    {
         lock (_deadClients)
         {
             _deadClients.Add(client);
         }
-
-        context.Abort();
     }
 
     private (HttpStatusCode Code, JsonNode Answer) Answer(HttpContext context, ResourcePath path, string body)
@@ -197,12 +229,17 @@ internal sealed class FakeApi : IAsyncDisposable
         {
             return context.Request.Method switch
             {
+                "GET" when path.Plural == "policy" => (HttpStatusCode.OK, JsonNode.Parse("""{"versions":[{"version":"v1"}]}""")!),
                 "GET" when path.Name is null => (HttpStatusCode.OK, Store.List(
                     path, Query("labelSelector") ?? "", int.Parse(Query("limit") ?? "0", CultureInfo.InvariantCulture), Query("continue"))),
                 "GET" => (HttpStatusCode.OK, Store.Get(path)),
                 "POST" => (HttpStatusCode.Created, Store.Create(path, JsonNode.Parse(body)!.AsObject())),
+                "PUT" => (HttpStatusCode.OK, Store.Put(path, JsonNode.Parse(body)!.AsObject())),
+                "PATCH" when context.Request.ContentType == "application/apply-patch+yaml" =>
+                    (HttpStatusCode.OK, Store.Apply(path, JsonNode.Parse(body)!.AsObject())),
                 "PATCH" => (HttpStatusCode.OK, Store.Patch(path, JsonNode.Parse(body)!.AsObject())),
-                "DELETE" => (HttpStatusCode.OK, Store.Delete(path, (string?)JsonNode.Parse(body)?["preconditions"]?["uid"])),
+                "DELETE" => (HttpStatusCode.OK, Store.Delete(path, (string?)JsonNode.Parse(body)?["preconditions"]?["uid"],
+                    (int?)JsonNode.Parse(body)?["gracePeriodSeconds"] == 0)),
                 _ => throw new StoreException(HttpStatusCode.MethodNotAllowed, "MethodNotAllowed", context.Request.Method),
             };
         }
@@ -265,6 +302,11 @@ internal sealed record ResourcePath(string Plural, string? Namespace, string? Na
     public static ResourcePath Parse(string path)
     {
         string[] parts = path.Split('/', StringSplitOptions.RemoveEmptyEntries);
+        if (parts.Length < 3)
+        {
+            return new ResourcePath(parts[^1], null, null, null);
+        }
+
         int next = parts[0] == "api" ? 2 : 3;
         string? ns = null;
         if (parts[next] == "namespaces")

@@ -5,9 +5,9 @@ namespace DeepSpeedSharp.Operator.Tests.FakeCluster;
 /// <summary>What scheduler and kubelet would do to pods.</summary>
 internal static class FakeKubelet
 {
-    public static void Run(this FakeApi api, string pod, string ip = "127.0.0.1") => api.Store.Change("pods", pod, p =>
+    public static void Run(this FakeApi api, string pod, string ip = "127.0.0.1", string machine = "node-1") => api.Store.Change("pods", pod, p =>
     {
-        p["spec"]!["nodeName"] = "node-1";
+        p["spec"]!["nodeName"] = machine;
         p["status"] = new JsonObject
         {
             ["phase"] = "Running",
@@ -31,7 +31,7 @@ internal static class FakeKubelet
                 terminated["message"] = message;
             }
 
-            p["spec"]!["nodeName"] = "node-1";
+            p["spec"]!["nodeName"] ??= "node-1";
             p["status"] = new JsonObject
             {
                 ["phase"] = exitCode == 0 ? "Succeeded" : "Failed",
@@ -52,6 +52,25 @@ internal static class FakeKubelet
                 ["message"] = message,
             }),
         });
+
+    /// <summary>Has a machine answer or not; creates it when there is none.</summary>
+    public static void Machine(this FakeApi api, string name, bool isReady, DateTimeOffset since)
+    {
+        if (api.Store.Find("nodes", name, "") is null)
+        {
+            api.Store.Create(new ResourcePath("nodes", null, null, null), new JsonObject { ["metadata"] = new JsonObject { ["name"] = name } });
+        }
+
+        api.Store.Change("nodes", name, n => n["status"] = new JsonObject
+        {
+            ["conditions"] = new JsonArray(new JsonObject
+            {
+                ["type"] = "Ready",
+                ["status"] = isReady ? "True" : "Unknown",
+                ["lastTransitionTime"] = since.UtcDateTime.ToString("yyyy-MM-ddTHH:mm:ssZ"),
+            }),
+        }, "");
+    }
 
     /// <summary>Deletes an object as a user would who does not wait.</summary>
     public static void Kill(this FakeApi api, string plural, string name) =>

@@ -97,6 +97,10 @@ internal sealed class FakeOperator : IAsyncDisposable
 
     public Task UntilPhase(string name, string phase) => Until(() => (string?)Status(name)["phase"] == phase, $"{name} is {phase}");
 
+    /// <summary>Waits until the operator has seen every change and has nothing to do until time passes.</summary>
+    public Task UntilQuiet() => Until(() => _operator!.IsQuiet(Api.Store.VersionOf("deepspeedjobs"), Api.Store.VersionOf("pods")),
+        "the operator has seen everything and has nothing to do");
+
     /// <summary>Lets the operator work for a while.</summary>
     public async Task Settle(int seconds = 20)
     {

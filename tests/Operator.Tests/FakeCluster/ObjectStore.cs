@@ -38,6 +38,12 @@ internal sealed class ObjectStore
     /// <summary>Called for every created object, before it is stored.</summary>
     public Action<string, JsonObject>? Creating { get; set; }
 
+    /// <summary>Called for every patched object, with the states before and after.</summary>
+    public Action<string, JsonObject, JsonObject>? Patched { get; set; }
+
+    /// <summary>Whether deleted pods that run stay, marked, until somebody ends them: as with a kubelet.</summary>
+    public bool PodsEndSlowly { get; set; }
+
     /// <summary>Names of all objects ever created, as "plural/name".</summary>
     public List<string> Created { get; } = [];
 
@@ -135,32 +141,73 @@ internal sealed class ObjectStore
 
             // A status patch changes the status alone, and any other one does not.
             string part = path.Subresource ?? "spec";
-            JsonNode? before = current[part]?.DeepClone();
+            JsonObject whole = current.DeepClone().AsObject();
+            JsonNode? before = whole[part];
             Merge(current, path.Plural == "events" ? patch : new JsonObject { [part] = patch[part]?.DeepClone() });
             if (part == "spec" && !JsonNode.DeepEquals(before, current["spec"]))
             {
                 current["metadata"]!["generation"] = (long)current["metadata"]!["generation"]! + 1;
             }
 
+            Patched?.Invoke(path.Plural, whole, current);
             Publish($"{path.Plural}/{path.Namespace}/{path.Name}", "MODIFIED");
             return current.DeepClone().AsObject();
         }
     }
 
-    /// <summary>Changes an object as another component would.</summary>
-    public void Change(string plural, string name, Action<JsonObject> change)
+    public JsonObject Put(ResourcePath path, JsonObject body)
     {
         lock (_lock)
         {
-            if (_objects.TryGetValue($"{plural}/default/{name}", out JsonObject? current))
+            JsonObject current = Find(path);
+            if ((string?)body["metadata"]!["resourceVersion"] != (string?)current["metadata"]!["resourceVersion"])
+            {
+                throw new StoreException(HttpStatusCode.Conflict, "Conflict", "the object has been modified");
+            }
+
+            JsonNode metadata = current["metadata"]!.DeepClone();
+            body["metadata"] = metadata;
+            string key = $"{path.Plural}/{path.Namespace}/{path.Name}";
+            _objects[key] = body;
+            Publish(key, "MODIFIED");
+            return body.DeepClone().AsObject();
+        }
+    }
+
+    /// <summary>Server-side apply with force, of one manager: objects are merged, lists replaced.</summary>
+    public JsonObject Apply(ResourcePath path, JsonObject body)
+    {
+        lock (_lock)
+        {
+            Merge(Find(path), body);
+            Publish($"{path.Plural}/{path.Namespace}/{path.Name}", "MODIFIED");
+            return Find(path).DeepClone().AsObject();
+        }
+    }
+
+    /// <summary>Version of the newest change of a kind.</summary>
+    public long VersionOf(string plural)
+    {
+        lock (_lock)
+        {
+            return _history.FindLastIndex(h => h.Plural == plural) is >= 0 and var i ? _history[i].Version : 0;
+        }
+    }
+
+    /// <summary>Changes an object as another component would.</summary>
+    public void Change(string plural, string name, Action<JsonObject> change, string ns = "default")
+    {
+        lock (_lock)
+        {
+            if (_objects.TryGetValue($"{plural}/{ns}/{name}", out JsonObject? current))
             {
                 change(current);
-                Publish($"{plural}/default/{name}", "MODIFIED");
+                Publish($"{plural}/{ns}/{name}", "MODIFIED");
             }
         }
     }
 
-    public JsonObject Delete(ResourcePath path, string? uid)
+    public JsonObject Delete(ResourcePath path, string? uid, bool atOnce = true)
     {
         lock (_lock)
         {
@@ -171,6 +218,14 @@ internal sealed class ObjectStore
             }
 
             string key = $"{path.Plural}/{path.Namespace}/{path.Name}";
+            if (PodsEndSlowly && !atOnce && path.Plural == "pods" && (string?)current["status"]?["phase"] == "Running")
+            {
+                current["metadata"]!["deletionTimestamp"] ??= "2026-01-01T00:00:30Z";
+                current["metadata"]!["deletionGracePeriodSeconds"] ??= 30;
+                Publish(key, "MODIFIED");
+                return current.DeepClone().AsObject();
+            }
+
             Publish(key, "DELETED");
             _objects.Remove(key);
             return current.DeepClone().AsObject();

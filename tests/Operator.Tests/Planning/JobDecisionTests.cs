@@ -118,7 +118,8 @@ public sealed class JobDecisionTests
         Assert.Equal(Some.Now.AddSeconds(10), job.Status.NextStartTime);
 
         JobDecision deleting = JobDecision.For(job);
-        Assert.Equal(["a-1-0", "a-1-1"], deleting.Delete.Select(d => d.Pod.Name).Order());
+        Assert.Equal(["a-1-0"], deleting.Delete.Select(d => d.Pod.Name));
+        Assert.Equal(["a-1-0", "a-1-1"], JobDecision.For(job with { Spec = job.Spec! with { KeepFailedPods = 0 } }).Delete.Select(d => d.Pod.Name).Order());
         Assert.Empty(deleting.CreateNodes);
 
         PodSnapshot ending = Some.RunningPod(0) with { DeletedAt = job.Now, DeletionDeadline = job.Now.AddSeconds(120) };
@@ -185,7 +186,7 @@ public sealed class JobDecisionTests
 
         Assert.Equal("Failed", decision.Status.Phase);
         Assert.Equal("MaxRestartsExceeded", decision.Status.Condition("Failed")!.Reason);
-        Assert.Equal("pod a-1-1 failed with exit code 1: boom. That was failure 1, and restart.maxRestarts is 0.",
+        Assert.Equal("Node 1 (pod a-1-1 on node-1) failed with exit code 1: boom. That was failure 1, and restart.maxRestarts is 0. Look at `kubectl logs a-1-1 -n default`.",
             decision.Status.Condition("Failed")!.Message);
         Assert.Empty(decision.Delete);
 

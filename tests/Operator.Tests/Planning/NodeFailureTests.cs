@@ -90,7 +90,7 @@ public sealed class NodeFailureTests
 
     [Fact]
     public void Message_OfTheWorker_IsPartOfTheFailure() => Assert.Equal(
-        "pod a-1-1 gave up with exit code 65: no tokens in /data", Only(Some.FailedPod(1, 65,
+        "node 1 (pod a-1-1 on node-1) gave up with exit code 65: no tokens in /data", Only(Some.FailedPod(1, 65,
             message: """{"kind":"data","retryable":false,"step":0,"message":"no tokens in /data"}""")).Message);
 
     private static NodeFailure Only(PodSnapshot pod) => Assert.Single(NodeFailure.Find(Some.RunningJob().With(pod)));

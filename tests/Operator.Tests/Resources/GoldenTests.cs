@@ -38,13 +38,16 @@ public sealed class GoldenTests
         const int Attempt = 3;
         (DeepSpeedJobSpec spec, var owner) = (manifest.Spec, new JobOwner(manifest.Name, manifest.Namespace, "7b2f-uid"));
         JobPlan plan = JobPlan.From(spec, new JobIdentity(owner.Name, owner.Namespace, owner.Uid, Attempt, Restarts: 1),
-            WorkerPods.Placement(owner, spec, Attempt));
+            WorkerPods.Placement(owner, spec, Attempt), JobConfig.Elasticity(spec.Config?.ToJsonString()));
+        bool avoids = spec.Restart?.Rules?.Any(r => r.AvoidNode == true) == true;
         object?[] objects =
         [
             HeadlessService.Build(owner, spec),
             AttemptConfigMap.Build(owner, Attempt, plan, spec.Config?.ToJsonString()),
             CheckpointClaim.Build(owner, spec),
-            .. plan.Nodes.Select(node => WorkerPods.Build(owner, spec, Attempt, node)),
+            JobGuards.NetworkPolicy(owner, spec),
+            JobGuards.DisruptionBudget(owner, spec, plan.Nodes.Count, "policy/v1"),
+            .. plan.Nodes.Select(node => WorkerPods.Build(owner, spec, Attempt, node, avoids ? ["gpu-17", "gpu-3"] : null)),
         ];
         var text = new StringBuilder();
         foreach (object built in objects.OfType<object>())

@@ -4,7 +4,8 @@ using DeepSpeedSharp.Operator.Api.V1Alpha1;
 
 namespace DeepSpeedSharp.Operator.Api.Schema;
 
-/// <summary>The CustomResourceDefinition of DeepSpeedJob. Applies to Kubernetes 1.20 and later, so it has no CEL rules.</summary>
+/// <summary>The CustomResourceDefinition of DeepSpeedJob. Servers before Kubernetes 1.25 drop its CEL rules, which the
+/// operator checks too; kubectl before 1.25 needs <c>--validate=false</c> to apply it.</summary>
 internal static class JobDefinition
 {
     private const string Header = """
@@ -43,7 +44,16 @@ internal static class JobDefinition
                 ["name"] = DeepSpeedJobManifest.Version,
                 ["served"] = true,
                 ["storage"] = true,
-                ["subresources"] = new JsonObject { ["status"] = new JsonObject() },
+                ["subresources"] = new JsonObject
+                {
+                    ["status"] = new JsonObject(),
+                    ["scale"] = new JsonObject
+                    {
+                        ["specReplicasPath"] = ".spec.numNodes",
+                        ["statusReplicasPath"] = ".status.replicas",
+                        ["labelSelectorPath"] = ".status.selector",
+                    },
+                },
                 ["additionalPrinterColumns"] = Columns(),
                 ["schema"] = new JsonObject { ["openAPIV3Schema"] = Schema() },
             }),
@@ -88,6 +98,7 @@ internal static class JobDefinition
         Column("Age", "date", ".metadata.creationTimestamp", "Time since the job was made"),
         Column("Attempt", "integer", ".status.attempt", "Number of the current start", wide: true),
         Column("Progress", "integer", ".status.progress.percent", "Percent of the steps", wide: true),
+        Column("Batch", "integer", ".status.batch.trainBatchSize", "Samples of one optimizer step", wide: true),
         Column("Tokens/s", "integer", ".status.progress.tokensPerSecond", "Tokens per second over all ranks", wide: true),
         Column("Checkpoint", "integer", ".status.progress.lastCheckpointStep", "Step of the last checkpoint", wide: true),
         Column("Message", "string", ".status.message", "What the job waits for, or why it failed", wide: true),

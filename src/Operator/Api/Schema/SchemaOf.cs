@@ -8,7 +8,7 @@ using DeepSpeedSharp.Jobs;
 namespace DeepSpeedSharp.Operator.Api.Schema;
 
 /// <summary>Makes structural OpenAPI schemas from records, by their attributes.</summary>
-/// <remarks>Defaults are not part of it: they live in code, so that old objects get them too.</remarks>
+/// <remarks>A default that the schema names lives in code too, so that objects from before it get it as well.</remarks>
 internal static class SchemaOf
 {
     /// <summary>What fields say that the API has but this release has not built.</summary>
@@ -38,6 +38,13 @@ internal static class SchemaOf
             schema["properties"]![name] = property;
         }
 
+        RuleAttribute[] rules = [.. type.GetCustomAttributes<RuleAttribute>()];
+        if (rules.Length > 0)
+        {
+            schema["x-kubernetes-validations"] = new JsonArray([.. rules.Select(r =>
+                new JsonObject { ["rule"] = r.Expression, ["message"] = r.Message })]);
+        }
+
         return Described(description, schema);
     }
 
@@ -52,6 +59,26 @@ internal static class SchemaOf
         {
             schema["minimum"] = range.Minimum;
             schema["maximum"] = range.Maximum;
+        }
+
+        if (property.GetCustomAttribute<OneOfAttribute>() is { } words)
+        {
+            schema["enum"] = new JsonArray([.. words.Values.Select(w => (JsonNode)w)]);
+        }
+
+        if (property.GetCustomAttribute<DefaultAttribute>() is { } value)
+        {
+            schema["default"] = JsonSerializer.SerializeToNode(value.Value);
+        }
+
+        if (property.GetCustomAttribute<MaxLengthAttribute>() is { } longest)
+        {
+            schema["maxLength"] = longest.Length;
+        }
+
+        if (property.GetCustomAttribute<MaxItemLengthAttribute>() is { } longestItem)
+        {
+            schema["items"]!["maxLength"] = longestItem.Length;
         }
 
         if (property.GetCustomAttribute<MaxItemsAttribute>() is { } most)

@@ -35,9 +35,21 @@ public sealed record DeepSpeedJobStatus
     [Description("Restarts that do not count: pods were deleted, evicted or lost with their machine.")]
     public int Disruptions { get; init; }
 
-    /// <summary>Counted failures without half an hour of training between them; sets the wait before a restart.</summary>
-    [Description("Counted failures without half an hour of training between them; sets the wait before the next start.")]
+    /// <summary>Starts with another number of nodes.</summary>
+    [Description("Starts with another number of nodes, by elastic.")]
+    public int Resizes { get; init; }
+
+    /// <summary>Starts after a suspension or an edit of the spec.</summary>
+    [Description("Starts because the job was resumed, or its spec was edited before it ran.")]
+    public int Resumes { get; init; }
+
+    /// <summary>Failures without a long time of training between them; sets the wait before a restart.</summary>
+    [Description("Failures without restart.resetAfterSeconds of training between them; sets the wait before the next start.")]
     public int ConsecutiveFailures { get; init; }
+
+    /// <summary>Last attempt all of whose pods were ready at a time.</summary>
+    [Description("Last attempt all of whose pods were ready at a time; from then on no startup deadline counts.")]
+    public int ReadyAttempt { get; init; }
 
     /// <summary>Earliest time of the next start, while a restart waits.</summary>
     [Description("Earliest time of the next start, while a restart waits.")]
@@ -47,6 +59,23 @@ public sealed record DeepSpeedJobStatus
     [Description("Hash of the part of the spec that the current attempt was made from.")]
     public string? SpecHash { get; init; }
 
+    /// <summary>Hash of the DeepSpeed config of the current attempt.</summary>
+    [Description("Hash of the DeepSpeed config of the current attempt.")]
+    public string? ConfigHash { get; init; }
+
+    /// <summary>Batch sizes of the current attempt.</summary>
+    [Description("Batch sizes of the current attempt, all three resolved; none when the program fills them from its arguments.")]
+    public ResolvedBatch? Batch { get; init; }
+
+    /// <summary>What elastic decided.</summary>
+    [Description("What elastic decided; only of jobs with elastic.")]
+    public ElasticStatus? Elastic { get; init; }
+
+    /// <summary>Machines that later attempts stay off.</summary>
+    [Description("Machines that attempts stay off because of a rule with avoidNode, newest first.")]
+    [MaxItems(16)]
+    public IReadOnlyList<string>? AvoidedNodes { get; init; }
+
     /// <summary>Numbers of pods of the current attempt.</summary>
     [Description("Numbers of pods of the current attempt.")]
     public NodeCounts? Nodes { get; init; }
@@ -54,6 +83,14 @@ public sealed record DeepSpeedJobStatus
     /// <summary>Ready and finished pods of those wanted, for the printer column.</summary>
     [Description("Ready or succeeded pods, and pods wanted.")]
     public string? NodesText { get; init; }
+
+    /// <summary>Pods that exist, for the scale subresource.</summary>
+    [Description("Pods of the current attempt that exist, for the scale subresource.")]
+    public int Replicas { get; init; }
+
+    /// <summary>Selector of the job's pods, for the scale subresource.</summary>
+    [Description("Label selector of the job's pods, for the scale subresource.")]
+    public string? Selector { get; init; }
 
     /// <summary>Number of ranks.</summary>
     [Description("Number of ranks.")]
@@ -66,6 +103,10 @@ public sealed record DeepSpeedJobStatus
     /// <summary>When the first attempt began.</summary>
     [Description("When the first attempt began.")]
     public DateTimeOffset? StartTime { get; init; }
+
+    /// <summary>When the job began, or was last resumed: where its active deadline counts from.</summary>
+    [Description("When the job began, or was last resumed; activeDeadlineSeconds counts from here.")]
+    public DateTimeOffset? ActiveStartTime { get; init; }
 
     /// <summary>When the current attempt began; none while suspended.</summary>
     [Description("When the current attempt began; none while suspended.")]
@@ -93,6 +134,42 @@ public sealed record DeepSpeedJobStatus
     [ListMapKey("type")]
     [MaxItems(16)]
     public IReadOnlyList<JobCondition>? Conditions { get; init; }
+}
+
+/// <summary>The three batch sizes of a DeepSpeed config, all known.</summary>
+public sealed record ResolvedBatch
+{
+    /// <summary>Samples of one optimizer step over all ranks.</summary>
+    [Description("Samples of one optimizer step over all ranks.")]
+    public int TrainBatchSize { get; init; }
+
+    /// <summary>Samples of one forward pass on one rank.</summary>
+    [Description("Samples of one forward pass on one rank.")]
+    public int MicroBatchSize { get; init; }
+
+    /// <summary>Forward passes of one optimizer step on one rank.</summary>
+    [Description("Forward passes of one optimizer step on one rank.")]
+    public int GradientAccumulationSteps { get; init; }
+}
+
+/// <summary>What elastic decided.</summary>
+public sealed record ElasticStatus
+{
+    /// <summary>Numbers of nodes that the config fits, as ranges.</summary>
+    [Description("Numbers of nodes between minNodes and maxNodes that the config fits, as ranges such as 8-9,12.")]
+    public string? NodeCounts { get; init; }
+
+    /// <summary>numNodes when the current attempt began.</summary>
+    [Description("spec.numNodes when the current attempt began.")]
+    public int Requested { get; init; }
+
+    /// <summary>The last attempt that has more nodes than the one before.</summary>
+    [Description("The last attempt that was begun to have more nodes than the one before.")]
+    public int GrowthAttempt { get; init; }
+
+    /// <summary>Tries to grow in a row that found no place.</summary>
+    [Description("Tries to grow in a row that found no place; each doubles the time until the next.")]
+    public int FailedGrowths { get; init; }
 }
 
 /// <summary>Numbers of pods of the current attempt.</summary>
@@ -194,6 +271,10 @@ public sealed record JobFailure
     /// <summary>What kind of failure it was.</summary>
     [Description("What kind of failure it was, for example NodeFailed, PodDeleted or Evicted.")]
     public string? Reason { get; init; }
+
+    /// <summary>The rule of spec.restart.rules that matched.</summary>
+    [Description("The rule of spec.restart.rules that matched.")]
+    public string? Rule { get; init; }
 
     /// <summary>What the operator did about it.</summary>
     [Description("What the operator did: Restart, RestartIgnoreLimit or FailJob.")]

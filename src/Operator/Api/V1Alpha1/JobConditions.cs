@@ -51,6 +51,14 @@ internal static class Reasons
     public const string NodeLost = "NodeLost";
     public const string Terminated = "Terminated";
     public const string PeerLost = "PeerLost";
+    public const string Hang = "Hang";
+    public const string Resize = "Resize";
+    public const string Rank0Succeeded = "Rank0Succeeded";
+    public const string RestartPolicyNever = "RestartPolicyNever";
+    public const string MaxDisruptionsExceeded = "MaxDisruptionsExceeded";
+    public const string RuleFailJob = "RuleFailJob";
+    public const string DeadlineExceeded = "DeadlineExceeded";
+    public const string StartupDeadlineExceeded = "StartupDeadlineExceeded";
     public const string SpecChanged = "SpecChanged";
     public const string PodsEnding = "PodsEnding";
     public const string SuspendedByUser = "SuspendedByUser";
@@ -79,6 +87,11 @@ internal static class JobConditions
     /// <summary>Whether the job has completed or failed.</summary>
     public static bool IsFinished(this DeepSpeedJobStatus status) =>
         status.Is(ConditionTypes.Complete) || status.Is(ConditionTypes.Failed);
+
+    /// <summary>Whether the job has ended and no edit can open it again.</summary>
+    public static bool IsFinishedForGood(this DeepSpeedJobStatus status, long generation) =>
+        status.Is(ConditionTypes.Complete) || (status.Condition(ConditionTypes.Failed) is { Status: True } failed
+            && (failed.Reason != Reasons.InvalidSpec || status.ObservedGeneration == generation));
 
     /// <summary>Whether the job is suspended, or its pods are being ended for that.</summary>
     /// <remarks>Durable on purpose: pods that end because of a suspension must not look like lost ones later.</remarks>

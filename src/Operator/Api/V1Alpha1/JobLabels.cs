@@ -22,6 +22,9 @@ internal static class JobLabels
     /// <summary>Index of a pod.</summary>
     public const string NodeRank = Prefix + "node-rank";
 
+    /// <summary>Annotation: hash of what was last applied, so that an object that is as it should be is not written again.</summary>
+    public const string AppliedHash = Prefix + "applied-hash";
+
     /// <summary>Value of app.kubernetes.io/managed-by, and the field manager of our writes.</summary>
     public const string ManagedBy = "deepspeed-operator";
 }

@@ -1,0 +1,36 @@
+using DeepSpeedSharp.Jobs;
+
+namespace DeepSpeedSharp.Operator.Planning;
+
+/// <summary>A pod to delete.</summary>
+/// <param name="Pod">The pod.</param>
+/// <param name="Force">Whether not to wait for its machine, which is out of reach.</param>
+internal sealed record PodDeletion(PodSnapshot Pod, bool Force);
+
+/// <summary>Which pods go.</summary>
+internal static class PodCleaning
+{
+    /// <summary>Deletes pods that are not on their way out yet; by force those that are lost.</summary>
+    public static PodDeletion[] Delete(JobSnapshot job, IEnumerable<PodSnapshot> pods) =>
+    [
+        .. pods.Select(pod => job.IsLost(pod) && !pod.IsTerminal ? new PodDeletion(pod, Force: true)
+            : pod.DeletedAt is null ? new PodDeletion(pod, Force: false)
+            : job.IsLost(pod) ? new PodDeletion(pod, Force: true) : null).OfType<PodDeletion>(),
+    ];
+
+    /// <summary>Pods of earlier attempts that go now: all but those that failed first last, for a look at their logs.</summary>
+    public static PodDeletion[] DeleteOld(JobSnapshot job)
+    {
+        HashSet<string> kept = [.. (job.Status.LastFailures ?? []).Select(f => f.Pod).OfType<string>()
+            .Where(name => job.Pods.Any(p => p.Name == name && p is { IsTerminal: true, IsFailed: true })).Take(job.Spec.FailedPodsToKeep())];
+        return Delete(job, job.OlderPods.Where(p => !p.IsTerminal || !kept.Contains(p.Name)));
+    }
+
+    /// <summary>Pods that go because the job is over.</summary>
+    public static PodDeletion[] DeleteFinal(JobSnapshot job) => job.Spec?.CleanPodPolicy switch
+    {
+        "None" => [],
+        "All" => Delete(job, job.Pods),
+        _ => Delete(job, job.Pods.Where(p => !p.IsTerminal)),
+    };
+}
