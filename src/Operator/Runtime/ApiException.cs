@@ -55,3 +55,7 @@ internal sealed class ApiException(HttpStatusCode code, string? reason, string m
             status.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
     }
 }
+
+/// <summary>This process was the leader and may be no longer; it ends, so that nothing of it goes on by mistake.</summary>
+/// <param name="message">Why.</param>
+internal sealed class LeadershipLostException(string message) : Exception(message);

@@ -27,10 +27,6 @@ internal sealed record LeaderOptions
     public TimeSpan RetryPeriod { get; init; } = TimeSpan.FromSeconds(2);
 }
 
-/// <summary>This process was the leader and may be no longer; it ends, so that nothing of it goes on by mistake.</summary>
-/// <param name="message">Why.</param>
-internal sealed class LeadershipLostException(string message) : Exception(message);
-
 /// <summary>Chooses one leader among replicas by a Lease, never two, and gives the Lease back at the end.</summary>
 /// <remarks>
 /// A lease counts as silent when it did not change for its whole duration on this process' own monotonic clock; the clocks of
