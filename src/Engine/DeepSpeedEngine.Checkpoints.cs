@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Optim;
+using DeepSpeedSharp.Engine.Zero;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -216,7 +217,8 @@ public sealed partial class DeepSpeedEngine
                 + "is false: set it to true to have them gathered, one parameter at a time, as they are written; or SaveCheckpoint");
         }
 
-        return WeightsFile.Save(directory, fileName, Group, _config.Zero.Stage == 3 ? _parameters.Partitioned : [], weights =>
+        var weights = new WeightsInTurn(_parameters.Partitioned); // none below stage 3
+        return WeightsFile.Save(directory, fileName, Group, () =>
         [
             .. _parameters.Slots.Select((slot, i) => new StatePiece(null, slot.Name, slot.Shape, new ElementRange(0, slot.Elements))
             {
@@ -225,7 +227,7 @@ public sealed partial class DeepSpeedEngine
                 Write = (_, _) => throw new NotSupportedException("weights are only read here"),
             }),
             .. Constants(isMine: true, excludesFrozen: false),
-        ]);
+        ], weights);
     }
 
     /// <summary>The model's parameters and buffers by name, as the model computes with them.</summary>

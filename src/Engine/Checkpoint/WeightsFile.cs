@@ -1,5 +1,4 @@
 using DeepSpeedSharp.Engine.Comm;
-using DeepSpeedSharp.Engine.Zero;
 
 namespace DeepSpeedSharp.Engine.Checkpoint;
 
@@ -10,25 +9,26 @@ internal static class WeightsFile
     /// <param name="directory">Folder; created when missing.</param>
     /// <param name="fileName">Name of the file.</param>
     /// <param name="group">The ranks.</param>
-    /// <param name="partitioned">Parameters of which no rank has the whole; they are gathered one after the other, in this order.</param>
-    /// <param name="tensors">What is in it, given those; asked for on the first rank only.</param>
+    /// <param name="tensors">What is in it; asked for on the first rank only.</param>
+    /// <param name="takingPart">Disposed on every rank when the file is written, or could not be: what the other ranks have to do
+    /// for the tensors, and what is left of it on the first one.</param>
     /// <returns>Path of the file.</returns>
-    public static string Save(string directory, string fileName, ProcessGroup group,
-        IReadOnlyList<PartitionedParameter> partitioned, Func<WeightsInTurn, IReadOnlyList<StatePiece>> tensors)
+    public static string Save(string directory, string fileName, ProcessGroup group, Func<IReadOnlyList<StatePiece>> tensors,
+        IDisposable takingPart)
     {
         string path = Path.Combine(directory, fileName);
         Agreement.OnAll(group, $"{fileName} was not saved", "writing the weights", () =>
         {
-            using var weights = new WeightsInTurn(partitioned); // also when the disk fails: the other ranks wait for them
+            using IDisposable part = takingPart; // also when the disk fails: the other ranks wait
             if (group.Rank != 0)
             {
                 return true;
             }
 
             Directory.CreateDirectory(directory);
-            string part = path + ".part";
-            ShardFiles.WriteFile(part, tensors(weights), new WritePace());
-            File.Move(part, path, overwrite: true);
+            string partial = path + ".part";
+            ShardFiles.WriteFile(partial, tensors(), new WritePace());
+            File.Move(partial, path, overwrite: true);
             DurableFiles.SyncFolder(Path.GetFullPath(directory));
             return true;
         });
