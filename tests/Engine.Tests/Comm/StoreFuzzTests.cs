@@ -147,31 +147,33 @@ public sealed class StoreFuzzTests
         var options = new LinkOptions { SharesMemory = false, Streams = 2 };
         Task<ProcessGroup>[] joining = [.. Enumerable.Range(0, 3).Select(rank => Task.Run(
             () => GroupFactory.CreateWorldAsync(Stores.Place(rank, 3, port), Stores.Long, options)))];
-        using var stop = new CancellationTokenSource();
-        Task attack = Task.Run(() => AttackAsync(port, stop), TestContext.Current.CancellationToken); // before they are linked, and while they train
-        ProcessGroup[] groups = await Task.WhenAll(joining);
-
-        int[] rounds = await Task.WhenAll(groups.Select((group, rank) => Task.Factory.StartNew(() =>
+        using var trained = new CancellationTokenSource();
+        Task<int> attack = Task.Run(async () => // before they are linked, and while they train
         {
-            int round = 0;
-            bool goesOn = true;
-            for (; goesOn; round++)
+            int attacks = 0;
+            for (; !trained.IsCancellationRequested; attacks++)
             {
-                using var scope = NewDisposeScope();
-                Tensor values = full(1000, rank + round + 1f);
-                group.AllReduce(values);
-                Assert.Equal(1000f * (6 + 3 * round), values.sum().ToSingle());
-                Tensor more = tensor(stop.IsCancellationRequested ? 0f : 1f);
-                group.AllReduce(more, ReduceOp.Min);
-                goesOn = more.ToSingle() > 0;
+                using var done = new CancellationTokenSource();
+                await AttackAsync(port, done);
             }
 
-            return round;
-        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
-        await attack;
+            return attacks;
+        }, TestContext.Current.CancellationToken);
+        ProcessGroup[] groups = await Task.WhenAll(joining);
 
-        Assert.Equal(rounds[0], rounds[1]);
-        Assert.True(rounds[0] > 10);
+        await Task.WhenAll(groups.Select((group, rank) => Task.Factory.StartNew(() =>
+        {
+            for (int round = 0; round < 300; round++)
+            {
+                using Tensor values = full(1000, rank + round + 1f);
+                group.AllReduce(values);
+                using Tensor sum = values.sum();
+                Assert.Equal(1000f * (6 + 3 * round), sum.ToSingle());
+            }
+        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
+        await trained.CancelAsync();
+
+        Assert.True(await attack > 0);
         foreach (ProcessGroup group in groups.Reverse())
         {
             group.Dispose();
