@@ -3,7 +3,6 @@ using System.Globalization;
 using System.Text;
 using DeepSpeedSharp.Checkpoints;
 using DeepSpeedSharp.Config;
-using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using static TorchSharp.torch;
 
