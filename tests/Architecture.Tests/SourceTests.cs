@@ -25,7 +25,7 @@ public sealed class SourceTests
     [InlineData("Optim", "Native", "Kernels")]
     [InlineData("ActivationCheckpointing", "Native")]
     [InlineData("Checkpoint", "Native", "Comm", "Data", "Optim", "Precision")]
-    [InlineData("Zero", "Native", "Comm")]
+    [InlineData("Zero", "Native", "Native.Disk", "Comm", "Optim", "Precision")]
     [InlineData("Kernels", "Native")]
     [InlineData("Observability", "Native")]
     public void Engine_Folder_UsesOnlyTheFoldersBelowIt(string folder, params string[] below)

@@ -1,4 +1,3 @@
-using DeepSpeedSharp.Engine.Zero;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,6 +1,5 @@
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Optim;
-using DeepSpeedSharp.Engine.Zero;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,4 +1,4 @@
-namespace DeepSpeedSharp.Engine.Zero;
+namespace DeepSpeedSharp.Engine;
 
 /// <summary>One of the buffers that this rank's optimizer works with (masters, a moment), wherever it is kept: on the
 /// device, in host memory, on a disk, or partly here and partly there.</summary>

@@ -2,7 +2,7 @@ using DeepSpeedSharp.Engine.Native;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace DeepSpeedSharp.Engine.Zero;
+namespace DeepSpeedSharp.Engine;
 
 /// <summary>A buffer in memory.</summary>
 /// <param name="tensor">[n] fp32, contiguous. The buffer owns it.</param>
