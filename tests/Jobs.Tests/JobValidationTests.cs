@@ -43,7 +43,7 @@ public sealed class JobValidationTests
     [InlineData("{ config: { train_batch_sise: 4, train_micro_batch_size_per_gpu: 1 } }", "spec.config.train_batch_sise: there is no such key; did you mean \"train_batch_size\"?")]
     [InlineData("{ numNodes: 2, gpusPerNode: 4, config: { train_batch_size: 30 } }", "spec.config.train_batch_size: 30 is not a multiple of 8 (ranks) = 8; use 24 or 32, or another number of ranks")]
     // Right by DeepSpeed's rules, and beyond what the engine does; "auto" is for the job's program to fill.
-    [InlineData("{ config: { train_batch_size: 4, sequence_parallel_size: 2 } }", "spec.config.sequence_parallel_size: this setting is not supported yet; use 1")]
+    [InlineData("{ numNodes: 2, config: { train_batch_size: 4, sequence_parallel_size: 2 } }", "spec.config.sequence_parallel_size: this setting is not supported yet; use 1")]
     [InlineData("{ config: { train_batch_size: 4, disable_allgather: true } }", "spec.config.disable_allgather: this setting is not supported yet; remove it")]
     [InlineData("{ config: { train_batch_size: auto, train_micro_batch_size_per_gpu: auto, optimizer: { type: AdamW, params: { lr: auto } } } }", null)]
     public void Check_Spec_SaysWhereWhatAndWhatToDo(string spec, string? expected)
