@@ -60,7 +60,7 @@ internal static class AllReduceRank
             {
                 late.fill_(Stopwatch.GetElapsedTime(begin).TotalSeconds > seconds ? 1f : 0f).DetachFromDisposeScope();
                 group.AllReduce(late, ReduceOp.Max);
-                if (late.ToSingle() > 0 && times.Count > 0)
+                if (late.item<float>() > 0 && times.Count > 0)
                 {
                     break;
                 }

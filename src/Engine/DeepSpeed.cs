@@ -134,7 +134,7 @@ public static class DeepSpeed
         BatchPlan batch = BatchPlan.Resolve(config.Batch, group.WorldSize);
         DataLoader<TBatch>? loader = trainingData is null ? null
             : Loader(trainingData, batch, group, config, shuffleSeed, sampler);
-        var engine = new DeepSpeedEngine(model, config, group, device ?? DefaultDevice(group), loader, client,
+        var engine = new DeepSpeedEngine(model, config, group, device ?? LocalDevice(group.Environment), loader, client,
             ObserverOutput.Console with { Say = print ?? ObserverOutput.Console.Say, ShowsProgress = printsProgress });
         return (engine, engine.Optimizer, loader, engine.Schedule);
     }
@@ -168,9 +168,14 @@ public static class DeepSpeed
         DeepSpeedConfig config, long? shuffleSeed, BatchSampler? sampler = null) => new(data, sampler
             ?? new EpochSampler(data.Count, batch.MicroBatchSize, group.Rank, group.WorldSize, shuffleSeed, config.DataLoaderDropLast));
 
-    /// <summary>The device of a rank: the GPU with the number of its local rank, or the CPU.</summary>
-    private static Device DefaultDevice(ProcessGroup group) =>
-        cuda.is_available() && group.Environment.LocalRank < cuda.device_count()
-            ? new Device(DeviceType.CUDA, group.Environment.LocalRank!.Value)
-            : CPU;
+    /// <summary>The device of a rank: the GPU with the number of its local rank; the only one that this process sees, where
+    /// whoever started it gave it one (CUDA_VISIBLE_DEVICES names a single device); or the CPU.</summary>
+    /// <param name="place">The rank.</param>
+    public static Device LocalDevice(WorkerEnvironment place)
+    {
+        int count = cuda.is_available() ? cuda.device_count() : 0;
+        bool hasOwn = count == 1 && System.Environment.GetEnvironmentVariable("CUDA_VISIBLE_DEVICES") is { Length: > 0 };
+        return place.LocalRank is { } localRank && localRank < count ? new Device(DeviceType.CUDA, localRank)
+            : hasOwn ? new Device(DeviceType.CUDA, 0) : CPU;
+    }
 }

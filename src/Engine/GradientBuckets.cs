@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Native;
 using DeepSpeedSharp.Engine.Zero;
@@ -93,10 +94,7 @@ internal sealed class GradientBuckets : IDisposable
         {
             // Also after an error: the other ranks wait for these sums, and sums under way write to the gradients.
             StartThrough(_group.WorldSize > 1 ? _buckets.Count : 0);
-            foreach (Sum sum in _running)
-            {
-                Complete(sum);
-            }
+            CompleteAll();
 
             if (_hookError is { } error)
             {
@@ -105,7 +103,6 @@ internal sealed class GradientBuckets : IDisposable
         }
         finally
         {
-            _running.ForEach(sum => sum.Copy?.Dispose());
             _running.Clear();
             _hookError = null;
         }
@@ -232,6 +229,31 @@ internal sealed class GradientBuckets : IDisposable
         Tensor values = copy ?? bucket.Range;
         return new Sum(bucket, Owners is null ? _group.AllReduceAsync(values, name)
             : _group.ReduceScatterAsync(values, Owners.Cut(new ElementRange(bucket.Offset, values.numel())), name), copy);
+    }
+
+    // All of them, also after a failure: a sum under way writes to its copy.
+    private void CompleteAll()
+    {
+        ExceptionDispatchInfo? failure = null;
+        foreach (Sum sum in _running)
+        {
+            try
+            {
+                Complete(sum);
+            }
+#pragma warning disable CA1031 // the first failure is thrown below; later ones follow from it
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                failure ??= ExceptionDispatchInfo.Capture(e);
+            }
+            finally
+            {
+                sum.Copy?.Dispose();
+            }
+        }
+
+        failure?.Throw();
     }
 
     // On a GPU nothing waits here: what follows is queued behind the sum.

@@ -23,12 +23,13 @@ internal sealed class StepReport : IDisposable
     public readonly record struct Values(double Loss, double StopRequests, double Norm, bool IsOverflow);
 
     /// <summary>Numbers that are on their way.</summary>
-    public sealed class Arrival(Tensor host, CudaEvent? arrived, Work summed) : IDisposable
+    public sealed class Arrival(Tensor host, CudaEvent? arrived, Work summed, bool isShared) : IDisposable
     {
         private Values? _values;
 
-        /// <summary>Whether <see cref="Read"/> returns at once.</summary>
-        public bool IsReady => _values is not null || arrived is null || (arrived.IsDone && summed.IsCompleted);
+        /// <summary>Whether <see cref="Read"/> returns at once. With several ranks on GPUs not before it was read: the numbers arrive
+        /// at different times, and ranks that act on that would part.</summary>
+        public bool IsReady => _values is not null || arrived is null || (!isShared && arrived.IsDone);
 
         /// <summary>The numbers; waits for the GPU to finish that step if it has not.</summary>
         /// <exception cref="PeerLostException">Another rank ended or hangs: the GPU's numbers are then no sums.</exception>
@@ -115,7 +116,7 @@ internal sealed class StepReport : IDisposable
         }
 
         _device.zero_();
-        return new Arrival(host.DetachFromDisposeScope(), arrived, summed);
+        return new Arrival(host.DetachFromDisposeScope(), arrived, summed, _group.WorldSize > 1);
     }
 
     public void Dispose()

@@ -13,7 +13,7 @@ public sealed class StepResult
     /// <summary>Number of the step, from 1.</summary>
     public long Step { get; }
 
-    /// <summary>Whether <see cref="Metrics"/> returns at once.</summary>
+    /// <summary>Whether <see cref="Metrics"/> returns at once; the same on every rank, so that a program may act on it.</summary>
     public bool IsReady => _metrics is not null || _isReady();
 
     /// <summary>What the step measured.</summary>

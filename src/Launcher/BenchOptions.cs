@@ -54,6 +54,7 @@ internal sealed record BenchOptions(IReadOnlyList<string> Backends, int? Ranks, 
         else if (ranks > gpus)
         {
             // NCCL refuses two ranks of one host on one GPU; so each is a host of its own.
+            yield return new(LocalSlots.VisibleDevices, $"{rank % gpus}");
             yield return new("NCCL_HOSTID", $"bench-{rank}");
             yield return new("NCCL_SOCKET_IFNAME", "lo");
         }

@@ -37,8 +37,7 @@ internal sealed class TrainingRun(TrainOptions options, WorkerEnvironment enviro
         EngineLimits.ThrowIfAny(config, options.ConfigPath);
         BatchPlan batch = BatchPlan.Resolve(config.Batch, environment.WorldSize);
         TorchRuntime.Load();
-        Device device = cuda.is_available() && environment.LocalRank < cuda.device_count()
-            ? new Device(DeviceType.CUDA, environment.LocalRank!.Value) : CPU;
+        Device device = DeepSpeed.LocalDevice(environment);
         int length = options.SequenceLength ?? Math.Min(source.Config.Positions, 1024);
         if (length > source.Config.Positions)
         {

@@ -116,4 +116,49 @@ public sealed class CommsLoggerTests
     {
         Assert.Equal(expected, new CommsLoggerConfig { ProfAll = profAll, ProfOps = ["all_gather"] }.Logs(operation));
     }
+
+    [Fact]
+    public void LogSummary_RanksOfAGroup_HaveEveryCallAndTheStraggler()
+    {
+        var printed = new List<string>();
+        string[] tables = Ranks.Run(2, group =>
+        {
+            Assert.Equal("", group.LogSummary(showStraggler: true)); // no log yet
+            group.Configure(new CommsLoggerConfig { Enabled = true });
+            using Tensor tensor = TorchSharp.torch.ones(256);
+            using Tensor part = TorchSharp.torch.zeros(128);
+            for (int i = 0; i < 3; i++)
+            {
+                group.AllReduce(tensor);
+                group.ReduceScatterAsync(part, tensor).Wait();
+            }
+
+            if (group.Rank == 0)
+            {
+                group.Send(tensor, 1);
+            }
+            else
+            {
+                group.Receive(tensor, 0);
+            }
+
+            string table = group.LogSummary(showStraggler: true, text =>
+            {
+                lock (printed)
+                {
+                    printed.Add(text);
+                }
+            });
+            group.Configure(new CommsLoggerConfig());
+            Assert.Equal("", group.LogSummary());
+            return table;
+        });
+
+        Assert.Equal([tables[0]], printed);
+        string[] lines = tables[0].Split('\n');
+        Assert.Matches(@"^ +1\.0 KB +3 .*\d$", lines[Array.IndexOf(lines, "all_reduce") + 1]);
+        Assert.Matches(@"^ +512\.0 B +3 ", lines[Array.IndexOf(lines, "reduce_scatter_tensor") + 1]);
+        Assert.Matches(@"^ +1\.0 KB +1 .* -$", lines[Array.IndexOf(lines, "send") + 1]); // only one rank has sent
+        Assert.Contains("\nrecv\n", tables[1], StringComparison.Ordinal);
+    }
 }

@@ -51,12 +51,9 @@ internal sealed class HostCollectives : ICollectives
             return Work.Done;
         }
 
-        long first = 0;
-        for (int i = 0; i < calls.Count; i++)
-        {
-            long token = _flight?.RecordStart(KindName(calls[i].Kind), calls[i].Name, calls[i].Bytes, calls[i].Type) ?? 0;
-            first = i == 0 ? token : first;
-        }
+        long first = Note(calls[0]);
+        // Mostly there is one; sends may be noted between several.
+        long[] others = calls.Count == 1 ? [] : [.. calls.Skip(1).Select(Note)];
 
         if (now)
         {
@@ -71,7 +68,7 @@ internal sealed class HostCollectives : ICollectives
             for (int i = 0; i < calls.Count; i++)
             {
                 RunNow(calls[i]);
-                _flight?.RecordEnd(first + i);
+                _flight?.RecordEnd(i == 0 ? first : others[i - 1]);
             }
         }
     }
@@ -194,6 +191,8 @@ internal sealed class HostCollectives : ICollectives
         _algorithms.Dispose();
         _links.Dispose();
     }
+
+    private long Note(Collective call) => _flight?.RecordStart(KindName(call.Kind), call.Name, call.Bytes, call.Type) ?? 0;
 
     private long Note(CollectiveKind kind, string name, long bytes) => _flight?.RecordStart(KindName(kind), name, bytes, null) ?? 0;
 

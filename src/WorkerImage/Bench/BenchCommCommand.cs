@@ -2,7 +2,6 @@ using System.CommandLine;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine;
 using DeepSpeedSharp.Engine.Comm;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Worker.Bench;
@@ -56,14 +55,7 @@ internal static class BenchCommCommand
         Signals.EndWithParent();
         bool isNccl = options.Backend == "nccl";
         using ProcessGroup group = DeepSpeed.InitDistributed(place, distBackend: isNccl ? "nccl" : "host", verbose: false);
-        Device device = CPU;
-        if (isNccl)
-        {
-            device = cuda.is_available() ? new Device(DeviceType.CUDA, place.LocalRank!.Value % cuda.device_count())
-                : throw new ConfigException("the command line", [new ConfigError("--backend", "nccl needs a GPU, and libtorch sees none",
-                    "use shm or tcp, or run the worker on libtorch for CUDA (docs/gpu.md)")]);
-        }
-
+        Device device = isNccl ? DeepSpeed.LocalDevice(place) : CPU;
         long wrong = new CommBenchmark(group, options, device, Console.WriteLine).Run();
         if (wrong > 0)
         {

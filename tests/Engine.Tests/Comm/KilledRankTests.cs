@@ -21,7 +21,7 @@ public sealed class KilledRankTests
             // Each says so when it has done the first sums.
             await Task.WhenAll(ranks.Select(rank => LineAsync(rank, "summing")));
             ranks[1].Kill();
-            string[] ends = await Task.WhenAll(LineAsync(ranks[0], "lost rank"), LineAsync(ranks[2], "lost rank"));
+            string[] ends = await Task.WhenAll(LineAsync(ranks[0], "ended by the loss"), LineAsync(ranks[2], "ended by the loss"));
 
             Assert.All(ends, end => Assert.Contains("lost rank 1", end, StringComparison.Ordinal));
             await Task.WhenAll(ranks.Select(rank => rank.WaitForExitAsync(TestContext.Current.CancellationToken)))
@@ -61,7 +61,7 @@ public sealed class KilledRankTests
         }
         catch (PeerLostException lost)
         {
-            Console.Error.WriteLine($"lost rank {lost.Rank}: {lost.Message.ReplaceLineEndings(" ")}");
+            Console.Error.WriteLine($"ended by the loss: lost rank {lost.Rank}: {lost.Message.ReplaceLineEndings(" ")}");
         }
     }
 

@@ -107,7 +107,7 @@ public sealed class NcclTests
         return group;
     }
 
-    private static Device Place(ProcessGroup group) => new(DeviceType.CUDA, group.Environment.LocalRank!.Value % cuda.device_count());
+    private static Device Place(ProcessGroup group) => DeepSpeed.LocalDevice(group.Environment);
 
     // Small whole numbers, exact in every type.
     private static Tensor Values(long size, int rank, ScalarType type) => (arange(size, int64, CPU).remainder(5) + rank).to(type);

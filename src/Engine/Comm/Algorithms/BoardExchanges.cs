@@ -28,34 +28,19 @@ internal static class BoardExchanges
     {
         long longest = Rounds.Longest(parts);
         RoundLabel label = LabelOf(CollectiveKind.AllGather, longest);
-        long round = Give(0);
-        for (long at = 0; at < longest; at += Board.SlotBytes)
+        Pipeline.Run(board, (longest + Board.SlotBytes - 1) / Board.SlotBytes, label,
+            (number, slot) => Rounds.Part(own, number * Board.SlotBytes, Board.SlotBytes).CopyTo(slot), Take, operation);
+
+        void Take(long number, long round)
         {
-            long next = Give(at + Board.SlotBytes);
             for (int other = 0; other < board.Count; other++)
             {
                 if (other != board.Index)
                 {
-                    Block part = Rounds.Part(parts[other], at, Board.SlotBytes);
+                    Block part = Rounds.Part(parts[other], number * Board.SlotBytes, Board.SlotBytes);
                     Rounds.Check(board, other, round, label, operation).Slice(0, part.Length).CopyTo(part);
                 }
             }
-
-            board.Release(round);
-            round = next;
-        }
-
-        long Give(long at)
-        {
-            if (at >= longest)
-            {
-                return 0;
-            }
-
-            long opened = board.Open(operation);
-            Rounds.Part(own, at, Board.SlotBytes).CopyTo(board.Mine(opened));
-            board.Publish(opened, label);
-            return opened;
         }
     }
 

@@ -56,54 +56,45 @@ internal static class BoardReductions
         int share = Rounds.ShareOf(board.Count);
         long longest = Rounds.Longest(parts);
         RoundLabel label = Rounds.Label(CollectiveKind.ReduceScatter, type, op, longest);
-        for (long at = 0; at < longest; at += share)
+        Pipeline.Run(board, (longest + share - 1) / share, label, Give, Take, operation);
+
+        void Give(long number, Block slot)
         {
-            long round = board.Open(operation);
             for (int other = 0; other < board.Count; other++)
             {
                 // From the third rank on, its own values come after others have been combined, perhaps in their place.
                 if (other != board.Index || board.Index > 1)
                 {
-                    Rounds.Part(parts[other], at, share).CopyTo(board.Mine(round).Slice(other * (long)share, share));
+                    Rounds.Part(parts[other], number * share, share).CopyTo(slot.Slice(other * (long)share, share));
                 }
             }
+        }
 
-            board.Publish(round, label);
-            Block own = Rounds.Part(parts[board.Index], at, share);
+        void Take(long number, long round)
+        {
+            Block own = Rounds.Part(parts[board.Index], number * share, share);
             own = board.Index > 1 ? board.Mine(round).Slice(board.Index * (long)share, own.Length) : own;
-            CombineAll(board, round, board.Index * share, own, Rounds.Part(result, at, share), type, op, label, operation);
-            board.Release(round);
+            CombineAll(board, round, board.Index * share, own, Rounds.Part(result, number * share, share), type, op, label, operation);
         }
     }
 
     private static void Direct(Board board, Block buffer, ScalarType type, ReduceOp op, object operation)
     {
         RoundLabel label = Rounds.Label(CollectiveKind.AllReduce, type, op, buffer.Length);
-        long next = 0;
-        long round = Give(0);
-        for (long at = 0; at < buffer.Length; at += Board.SlotBytes)
+        if (buffer.Length <= Board.SlotBytes)
         {
-            // The next part is on its way before this one is waited for.
-            next = Give(at + Board.SlotBytes);
-            CombineAll(board, round, 0, PartAt(at), type, op, label, operation);
+            long round = board.Open(operation);
+            buffer.CopyTo(board.Mine(round));
+            board.Publish(round, label);
+            CombineAll(board, round, 0, buffer, type, op, label, operation);
             board.Release(round);
-            round = next;
+            return;
         }
 
-        long Give(long at)
-        {
-            if (at >= buffer.Length)
-            {
-                return 0;
-            }
+        Pipeline.Run(board, (buffer.Length + Board.SlotBytes - 1) / Board.SlotBytes, label, (number, slot) => PartOf(number).CopyTo(slot),
+            (number, round) => CombineAll(board, round, 0, PartOf(number), type, op, label, operation), operation);
 
-            long opened = board.Open(operation);
-            PartAt(at).CopyTo(board.Mine(opened));
-            board.Publish(opened, label);
-            return opened;
-        }
-
-        Block PartAt(long at) => buffer.Slice(at, Math.Min(Board.SlotBytes, buffer.Length - at));
+        Block PartOf(long number) => Rounds.Part(buffer, number * Board.SlotBytes, Board.SlotBytes);
     }
 
     private static void Divided(Board board, Block buffer, ScalarType type, ReduceOp op, object operation)

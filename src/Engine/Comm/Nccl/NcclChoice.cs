@@ -74,9 +74,8 @@ internal static class NcclChoice
             return e.Message;
         }
 
-        // With NCCL_HOSTID set, somebody has decided that ranks share a GPU.
         int gpus = torch.cuda.device_count();
-        return place.LocalRank < gpus || gpus == 1 && Environment.GetEnvironmentVariable("NCCL_HOSTID") is { Length: > 0 } ? null
+        return DeepSpeed.LocalDevice(place).type == DeviceType.CUDA ? null
             : $"it is local rank {place.LocalRank}, and its process sees {gpus} {(gpus == 1 ? "GPU" : "GPUs")}";
     }
 }

@@ -23,7 +23,7 @@ internal static partial class NcclEnvironment
     public static void ApplyPlatform()
     {
         const string Interfaces = "NCCL_SOCKET_IFNAME";
-        if (EnvironmentDiscovery.Variables(Environment.GetEnvironmentVariable).TryGetValue(Interfaces, out string? value))
+        if (Environment.GetEnvironmentVariable("AZUREML_EXPERIMENT_ID") is { Length: > 0 } && EnvironmentDiscovery.Variables(Environment.GetEnvironmentVariable).TryGetValue(Interfaces, out string? value))
         {
             // .NET keeps its own copy of the environment; NCCL reads the C library's.
             _ = setenv(Interfaces, value, 0);

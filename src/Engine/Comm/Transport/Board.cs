@@ -48,6 +48,37 @@ internal sealed unsafe class Board(SharedSegment segment, int index, IReadOnlyLi
         return round;
     }
 
+    /// <summary>Whether the next round can be opened without waiting.</summary>
+    public bool CanOpen
+    {
+        get
+        {
+            for (int other = 0; other < Count; other++)
+            {
+                if (other != index && Volatile.Read(ref segment.Consumed(other)) < _round + 1 - SharedSegment.Slots)
+                {
+                    return false;
+                }
+            }
+
+            return true;
+        }
+    }
+
+    /// <summary>Whether nobody has to be waited for in a round.</summary>
+    public bool AllHavePublished(long round)
+    {
+        for (int other = 0; other < Count; other++)
+        {
+            if (other != index && Volatile.Read(ref segment.Published(other)) < round)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
     /// <summary>This rank's slot of a round, to be filled before <see cref="Publish"/>.</summary>
     public Block Mine(long round) => new(segment.Slot(index, round) + SharedSegment.SlotHeader, SlotBytes);
 

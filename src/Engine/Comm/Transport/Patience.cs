@@ -9,7 +9,7 @@ namespace DeepSpeedSharp.Engine.Comm.Transport;
 internal struct Patience(SpinBudget spin, Doorbell? bell)
 {
     // Yielding costs less than a microsecond when nobody else wants the processor.
-    private const int Yields = 32;
+    private const int Yields = 8;
     private const int SleepMilliseconds = 20;
 
     private long _started;
@@ -60,13 +60,13 @@ internal struct Patience(SpinBudget spin, Doorbell? bell)
     {
         if (_turn > 0)
         {
-            if (_armed)
+            if (_turn <= spin.Turns)
             {
-                spin.Failed();
+                spin.Paid();
             }
             else
             {
-                spin.Paid();
+                spin.Failed();
             }
         }
 

@@ -8,7 +8,7 @@ namespace DeepSpeedSharp.Engine.Comm.Transport;
 internal sealed unsafe class SharedSegment
 {
     /// <summary>Rounds that a rank may be ahead of the slowest one.</summary>
-    public const int Slots = 4;
+    public const int Slots = 8;
 
     /// <summary>Before the data of a slot.</summary>
     public const int SlotHeader = 64;
