@@ -35,7 +35,8 @@ public sealed class SourceTests
         IEnumerable<string> strangers = Repository.Sources("Engine", folder).SelectMany(source => source.Lines
             .Select(line => line.Trim().TrimEnd(';').Split(' '))
             .Where(words => words[0] is "using" or "global" && words[^1].StartsWith($"{Engine}.", StringComparison.Ordinal)
-                && !allowed.Contains(words[^1]) && !words[^1].StartsWith($"{Engine}.{folder}.", StringComparison.Ordinal))
+                && !allowed.Contains(words[^1])
+                && !words[^1].StartsWith($"{Engine}.{folder}.", StringComparison.Ordinal)) // its own subfolders
             .Select(words => $"{source.Path}: {words[^1]}"));
 
         Assert.Empty(strangers);

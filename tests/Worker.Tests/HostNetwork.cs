@@ -7,11 +7,11 @@ namespace DeepSpeedSharp.Worker.Tests;
 /// Nothing of it reaches the machine's own network.</summary>
 internal sealed class HostNetwork : IDisposable
 {
-    private readonly string _prefix = $"dst{Environment.ProcessId}-{Interlocked.Increment(ref s_count)}";
+    private readonly string _prefix = $"dst{Environment.ProcessId}-{Interlocked.Increment(ref _count)}";
     private readonly int _hosts;
     private readonly DelayLine? _delay;
 
-    private static int s_count;
+    private static int _count;
 
     /// <param name="hosts">Number of hosts.</param>
     /// <param name="slow">The host whose cable carries 100 Mbit/s and takes 20 ms.</param>

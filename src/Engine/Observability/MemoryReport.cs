@@ -26,11 +26,11 @@ internal static class MemoryReport
     /// <param name="device">Where the model is.</param>
     public static string Peak(Device device)
     {
-        // "VmHWM:   123 kB": page-locked memory counts as resident.
+        // "VmHWM:", white space, a number, " kB"; page-locked memory counts as resident.
         string? line = OperatingSystem.IsLinux()
             ? File.ReadLines("/proc/self/status").FirstOrDefault(l => l.StartsWith("VmHWM:", StringComparison.Ordinal)) : null;
         double host = line is null ? Environment.WorkingSet
-            : double.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[^2], CultureInfo.InvariantCulture) * 1024;
+            : double.Parse(line.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) * 1024;
         string gpu = device.type == DeviceType.CUDA && CudaMemory.Read(device.index)?.PeakAllocated is { } peak
             ? string.Create(CultureInfo.InvariantCulture, $", gpu {peak / Gigabyte:0.00} GiB") : "";
         return string.Create(CultureInfo.InvariantCulture, $"peak memory: host {host / Gigabyte:0.00} GiB{gpu}");

@@ -59,7 +59,7 @@ internal sealed class NcclWatch : IDisposable
                 // The connection may have broken here first; what was under way can never end.
                 PeerLostException verdict = _communicator.Failure ?? _report(e);
                 _communicator.Fail(verdict);
-                throw;
+                throw verdict;
             }
 
             collective.Done.Record(stream);
