@@ -21,18 +21,18 @@ internal sealed class CheckpointReport(int width, int layers, int rounds)
 
     private sealed class Stack : nn.Module<Tensor, Tensor>
     {
-        private readonly TorchSharp.Modules.Sequential layers;
+        private readonly TorchSharp.Modules.Sequential _layers;
 
         public Stack(int width, int count)
             : base(nameof(Stack))
         {
-            layers = nn.Sequential(Enumerable.Range(0, count).Select(i => ($"layer{i}", (nn.Module<Tensor, Tensor>)nn.Linear(width, width))));
+            _layers = nn.Sequential(Enumerable.Range(0, count).Select(i => ($"layer{i}", (nn.Module<Tensor, Tensor>)nn.Linear(width, width))));
             RegisterComponents();
         }
 
         public override Tensor forward(Tensor x)
         {
-            using Tensor y = layers.call(x);
+            using Tensor y = _layers.call(x);
             return y.pow(2).mean();
         }
     }

@@ -36,9 +36,17 @@ public sealed class RandomEventsTests
             await world.RunAsync(Events, promises);
             await world.HealAsync();
             await cluster.UntilQuiet();
-            int writes = cluster.Api.Writes;
-            await cluster.Settle(30);
-            await cluster.UntilQuiet();
+
+            // Clocks that still run (a clean-up, a larger size) may write once more each; then there is nothing left to write.
+            int writes, rounds = 0;
+            do
+            {
+                writes = cluster.Api.Writes;
+                await cluster.Settle(30);
+                await cluster.UntilQuiet();
+            }
+            while (cluster.Api.Writes != writes && ++rounds < 20);
+
             promises.Check();
             Assert.Equal(writes, cluster.Api.Writes);
 

@@ -11,7 +11,8 @@ public sealed class ChartTests
         IReadOnlyList<(string Kind, string Name)> objects = await Objects();
 
         Assert.Equal(
-            ["ClusterRole", "ClusterRole", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Deployment", "Pod", "Service", "ServiceAccount"],
+            ["ClusterRole", "ClusterRole", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Deployment", "Pod", "Role",
+                "RoleBinding", "Service", "ServiceAccount"],
             objects.Select(o => o.Kind).Order(StringComparer.Ordinal));
     }
 
