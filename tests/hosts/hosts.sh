@@ -118,8 +118,7 @@ CONF
 
 slurm() {
   mkdir -p "$STATE/slurm/state"
-  local host cores
-  cores=$(nproc)
+  local host
   cat >"$STATE/slurm/slurm.conf" <<CONF
 ClusterName=hosts
 SlurmctldHost=front($(address front))
@@ -143,7 +142,7 @@ SlurmdPidFile=$STATE/slurm/%n.pid
 SlurmctldLogFile=$STATE/slurm/ctld.log
 SlurmdLogFile=$STATE/slurm/%n.log
 KillWait=30
-$(for host in $HOSTS; do say "NodeName=$host NodeAddr=$(address "$host") CPUs=$cores"; done)
+$(for host in $HOSTS; do say "NodeName=$host NodeAddr=$(address "$host") CPUs=2"; done)
 PartitionName=all Nodes=ALL Default=YES OverSubscribe=FORCE:8 State=UP
 CONF
   head -c 1024 /dev/urandom >"$STATE/slurm/munge.key"
