@@ -36,7 +36,7 @@ public sealed class LifecycleTests(TestCluster cluster) : ClusterTest(cluster)
         Assert.Equal("Suspended", (string?)suspended["phase"]);
 
         await kubectl.ShowAsync("patch", "dsj", "sleeper", "--type=merge", "-p", """{"spec":{"suspend":false}}""");
-        JsonNode done = await job.WaitForPhaseAsync("Complete", 120);
+        JsonNode done = await job.WaitForPhaseAsync("Complete", 300);
 
         Assert.Equal((2, 0, 0), ((int)done["attempt"]!, (int)done["restarts"]!, (int)done["disruptions"]!));
         ShellResult log = await kubectl.ShowAsync("logs", "sleeper-2-0", "--tail=-1");

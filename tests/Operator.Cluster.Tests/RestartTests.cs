@@ -16,7 +16,7 @@ public sealed class RestartTests(TestCluster cluster) : ClusterTest(cluster)
         await kubectl.ShowAsync("delete", "pod", "bereft-1-1", "--wait=false");
         await job.WaitAsync("attempt 2", s => (int?)s["attempt"] == 2, 30);
         await kubectl.ShowAsync("get", "dsj,pods", "-o", "wide");
-        JsonNode done = await job.WaitForPhaseAsync("Complete", 120);
+        JsonNode done = await job.WaitForPhaseAsync("Complete", 300);
 
         Assert.Equal((2, 0, 1), Counters(done));
         Assert.Equal("PodDeleted", (string?)done["lastFailures"]![0]!["reason"]);
@@ -40,7 +40,7 @@ public sealed class RestartTests(TestCluster cluster) : ClusterTest(cluster)
         Assert.Equal("NodeFailed", (string?)Job.Condition(restarting, "Restarting")!["reason"]);
         Assert.Equal("victim-1-1", (string?)restarting["lastFailures"]![0]!["pod"]);
         Assert.Equal(137, (int)restarting["lastFailures"]![0]!["exitCode"]!);
-        JsonNode done = await job.WaitForPhaseAsync("Complete", 120);
+        JsonNode done = await job.WaitForPhaseAsync("Complete", 300);
 
         Assert.Equal((2, 1, 0), Counters(done));
         await ResumedAfterACheckpoint(kubectl, "victim-2-0");
