@@ -8,5 +8,7 @@ folder=$(cd "$folder" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Three packages: the one that users name, one compiled for linux-x64, and a portable one that it falls back to.
-dotnet pack src/Launcher --configuration "${CONFIGURATION:-Release}" --nologo --verbosity quiet --output "$folder"
+# Built apart from the ordinary build, which may be in use.
+dotnet pack src/Launcher --configuration "${CONFIGURATION:-Release}" --nologo --verbosity quiet \
+  --artifacts-path "$PWD/artifacts/tool" --output "$folder"
 ls "$folder"/DeepSpeedSharp.Launcher.*.nupkg
