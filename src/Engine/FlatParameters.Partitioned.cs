@@ -7,6 +7,24 @@ namespace DeepSpeedSharp.Engine;
 /// <content>Stage 3, where parameters are cut one by one.</content>
 internal sealed partial class FlatParameters
 {
+    /// <summary>The part of a parameter that a rank updates, and where it is in the rank's shard: of the masters, the
+    /// optimizer's state and, from stage 2 on, the gradients.</summary>
+    /// <param name="rank">Any rank.</param>
+    /// <param name="slot">The parameter.</param>
+    public ShardSegment SegmentOf(int rank, ParameterSlot slot)
+    {
+        if (!IsPartitioned)
+        {
+            return Shards.SegmentOf(rank, slot.Range);
+        }
+
+        ElementRange part = _cuts[_slotIndices[slot.Name]].RangeOf(rank);
+        return part.Length == 0 ? default : new ShardSegment(part.Start, slot.Offset, part.Length);
+    }
+
+    /// <summary>In stage 3, how a parameter is cut.</summary>
+    public ParameterPartition CutOf(int index) => _cuts[index];
+
     // What DeepSpeed.Zero.Partition has taken must be what this stage trains.
     private void CheckPartitionedBefore(nn.Module model, Dictionary<string, TorchSharp.Modules.Parameter> trainable)
     {

@@ -8,18 +8,6 @@ using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine;
 
-/// <summary>One parameter of the model and its place in the flat buffers.</summary>
-/// <param name="Name">Its name in the model, as in a state dictionary.</param>
-/// <param name="Shape">Its shape.</param>
-/// <param name="Offset">First element in the flat buffers; in ZeRO stage 3, where each parameter is cut on its own, the first
-/// one of each rank's part in that rank's shard.</param>
-/// <param name="Elements">Number of elements.</param>
-internal sealed record ParameterSlot(string Name, IReadOnlyList<long> Shape, long Offset, long Elements)
-{
-    /// <summary>Its elements in the flat buffers; not in stage 3.</summary>
-    public ElementRange Range => new(Offset, Elements);
-}
-
 /// <summary>All trainable parameters in one buffer and all gradients in another; the model's own tensors are views of
 /// them.</summary>
 /// <remarks>
@@ -340,24 +328,6 @@ internal sealed partial class FlatParameters : IDisposable
         return part.Length == 0 ? null : value.detach().reshape(slot.Elements).narrow(0, part.ParameterOffset, part.Length);
     }
 
-    /// <summary>The part of a parameter that a rank updates, and where it is in the rank's shard: of the masters, the
-    /// optimizer's state and, from stage 2 on, the gradients.</summary>
-    /// <param name="rank">Any rank.</param>
-    /// <param name="slot">The parameter.</param>
-    public ShardSegment SegmentOf(int rank, ParameterSlot slot)
-    {
-        if (!IsPartitioned)
-        {
-            return Shards.SegmentOf(rank, slot.Range);
-        }
-
-        ElementRange part = _cuts[_slotIndices[slot.Name]].RangeOf(rank);
-        return part.Length == 0 ? default : new ShardSegment(part.Start, slot.Offset, part.Length);
-    }
-
-    /// <summary>In stage 3, how a parameter is cut.</summary>
-    public ParameterPartition CutOf(int index) => _cuts[index];
-
     /// <summary>Sets what this rank has of a parameter in a buffer of the optimizer.</summary>
     /// <param name="state">[own], as <see cref="MasterState"/>.</param>
     /// <param name="slot">The parameter.</param>
@@ -396,60 +366,6 @@ internal sealed partial class FlatParameters : IDisposable
     {
         using Tensor range = flat.narrow(0, slot.Offset, slot.Elements);
         return range.view([.. slot.Shape]);
-    }
-
-    /// <summary>Gives up the use of buffers that are going to leave the device for a while; the model's parameters then read as NaN.</summary>
-    /// <param name="masters">Whether the masters go.</param>
-    /// <param name="weights">Whether the weights go.</param>
-    /// <param name="gradients">Whether the gradients go.</param>
-    /// <returns>The buffers to move, each the owner of its memory.</returns>
-    public IEnumerable<Tensor> Leave(bool masters, bool weights, bool gradients)
-    {
-        using DisposeScope scope = NewDisposeScope();
-        using IDisposable noGrad = no_grad();
-        for (int i = 0; i < Slots.Count && !IsPartitioned; i++)
-        {
-            if (weights)
-            {
-                Tensor nothing = full([], double.NaN, OwnWeights.dtype, Device).expand([.. Slots[i].Shape]);
-                TensorMemory.SetData(_leaves[i], nothing);
-            }
-
-            if (gradients && _gradientAddresses.Length > 0)
-            {
-                _leaves[i].grad = null;
-            }
-        }
-
-        List<Tensor> leaving = gradients ? [Gradients] : [];
-        if (masters && HasMasters && _masters is not null)
-        {
-            leaving.Add(_masters);
-        }
-
-        if (weights && (_weights ?? (WeightShards as WeightShards)?.Values) is { } held)
-        {
-            leaving.Add(held);
-        }
-
-        return leaving;
-    }
-
-    /// <summary>Uses the buffers again that <see cref="Leave"/> gave up: they have memory again.</summary>
-    public void Return()
-    {
-        using DisposeScope scope = NewDisposeScope();
-        using IDisposable noGrad = no_grad();
-        for (int i = 0; i < Slots.Count && !IsPartitioned; i++)
-        {
-            TensorMemory.SetData(_leaves[i], View(Weights, Slots[i]));
-            if (_gradientAddresses.Length > 0)
-            {
-                Tensor gradient = View(Gradients, Slots[i]);
-                _leaves[i].grad = gradient;
-                _gradientAddresses[i] = TensorMemory.Address(gradient);
-            }
-        }
     }
 
     public void Dispose()

@@ -16,7 +16,7 @@ public sealed class RendezvousTests
     [Fact]
     public async Task Join_RankZeroComesLast_AllRanksSumOverTcp()
     {
-        int port = FreePort();
+        int port = TestPorts.Free();
         Task<float>[] others = [.. new[] { 2, 1 }.Select(rank => SumAsync(Place(rank, 3, port), Long))];
         await Task.Delay(300, TestContext.Current.CancellationToken); // they find nobody yet, and try again
         Task<float> first = SumAsync(Place(0, 3, port), Long);
@@ -29,7 +29,7 @@ public sealed class RendezvousTests
     [Fact]
     public async Task Join_MissingRank_RankZeroNamesIt()
     {
-        int port = FreePort();
+        int port = TestPorts.Free();
         Task<float> other = SumAsync(Place(1, 3, port), Short + Short);
 
         var error = await Assert.ThrowsAsync<PeerLostException>(() => SumAsync(Place(0, 3, port), Short));
@@ -42,7 +42,7 @@ public sealed class RendezvousTests
     [Fact]
     public async Task Join_NobodyListens_NamesRankZeroAndItsAddress()
     {
-        int port = FreePort();
+        int port = TestPorts.Free();
 
         var error = await Assert.ThrowsAsync<PeerLostException>(() => SumAsync(Place(1, 2, port), Short));
 
@@ -52,7 +52,7 @@ public sealed class RendezvousTests
     [Fact]
     public async Task Join_PortOfRankZeroIsTaken_SaysSo()
     {
-        int port = FreePort();
+        int port = TestPorts.Free();
         using var other = new TcpListener(IPAddress.Loopback, port);
         other.Start();
 
@@ -64,7 +64,7 @@ public sealed class RendezvousTests
     [Fact]
     public async Task Join_RankOfAnEarlierAttempt_IsTurnedAwayAndTheRightOneIsTaken()
     {
-        int port = FreePort();
+        int port = TestPorts.Free();
         Task<float> first = SumAsync(Place(0, 2, port), Long);
 
         var error = await Assert.ThrowsAsync<PeerLostException>(() => SumAsync(Place(1, 2, port) with { RunId = "job/1" }, Long));
@@ -77,7 +77,7 @@ public sealed class RendezvousTests
     [Fact]
     public async Task Join_StrangersOnThePort_AreIgnored()
     {
-        int port = FreePort();
+        int port = TestPorts.Free();
         Task<float> first = SumAsync(Place(0, 2, port), Long);
         using (var stranger = new TcpClient())
         {
@@ -104,7 +104,7 @@ public sealed class RendezvousTests
     [Fact]
     public async Task AllReduce_SilentRank_TimesOutAndNamesIt()
     {
-        int port = FreePort();
+        int port = TestPorts.Free();
         Task<ProcessGroup> joining = JoinAsync(Place(1, 2, port), Long);
         using ProcessGroup group = await JoinAsync(Place(0, 2, port), Short);
         using ProcessGroup silent = await joining;
@@ -123,7 +123,7 @@ public sealed class RendezvousTests
     [Fact]
     public async Task AllReduce_RankThatEnds_IsNoticedAtOnce()
     {
-        int port = FreePort();
+        int port = TestPorts.Free();
         Task<ProcessGroup> joining = JoinAsync(Place(1, 2, port), Long);
         using ProcessGroup group = await JoinAsync(Place(0, 2, port), Long);
         (await joining).Dispose();
@@ -150,23 +150,4 @@ public sealed class RendezvousTests
         group.AllReduce(values);
         return values.sum().ToSingle();
     });
-
-    // Below the ports that the kernel gives to whoever asks for any: nobody takes it before the test does.
-    private static int FreePort()
-    {
-        while (true)
-        {
-            int port = Random.Shared.Next(23_000, 29_000);
-            try
-            {
-                using var probe = new TcpListener(IPAddress.Loopback, port);
-                probe.Start();
-                return port;
-            }
-            catch (SocketException)
-            {
-                // Taken: try another.
-            }
-        }
-    }
 }

@@ -108,13 +108,13 @@ public sealed class CheckpointCommandTests : IDisposable
     {
         _folder.Write("ds.json", """{ "train_micro_batch_size_per_gpu": 2, "optimizer": { "type": "AdamW", "params": { "lr": 0, "weight_decay": 0 } } }""");
         string arguments = $"--data {LossCurve.Tokens} --sequence-length 16 --deepspeed {_folder.Of("ds.json")} --max-steps 1";
-        using RunningWorker first = RunningWorker.Start(0, 1, RunningWorker.FreePort(),
+        using RunningWorker first = RunningWorker.Start(0, 1, TestPorts.Free(),
             $"train --model {LossCurve.Folder} {arguments} --checkpoint-dir {_folder.Of("saved")}");
         Assert.True(first.Wait() == 0, first.Output);
 
         (int code, string text) = await LauncherProcess.RunAsync(_folder.Path, "checkpoint", "consolidate", "saved", "out", "--max-shard-size", "20KB");
         Assert.True(code == 0, text);
-        using RunningWorker second = RunningWorker.Start(0, 1, RunningWorker.FreePort(),
+        using RunningWorker second = RunningWorker.Start(0, 1, TestPorts.Free(),
             $"train --model {_folder.Of("out")} {arguments} --metrics-file {_folder.Of("again.jsonl")}");
 
         Assert.True(second.Wait() == 0, second.Output);

@@ -37,12 +37,7 @@ public sealed class ControllerTests
     [Fact]
     public async Task Job_NothingChanges_WritesNothing()
     {
-        await using FakeOperator cluster = await FakeOperator.StartAsync();
-        cluster.Apply("a");
-        await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
-        cluster.Api.Run("a-1-0");
-        cluster.Api.Run("a-1-1");
-        await cluster.UntilPhase("a", "Running");
+        await using FakeOperator cluster = await FakeOperator.StartRunningAsync();
         await cluster.UntilQuiet();
         int writes = cluster.Api.Writes;
 
@@ -55,12 +50,7 @@ public sealed class ControllerTests
     [Fact]
     public async Task Node_Fails_RestartsAllAfterBackoff()
     {
-        await using FakeOperator cluster = await FakeOperator.StartAsync();
-        cluster.Apply("a");
-        await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
-        cluster.Api.Run("a-1-0");
-        cluster.Api.Run("a-1-1");
-        await cluster.UntilPhase("a", "Running");
+        await using FakeOperator cluster = await FakeOperator.StartRunningAsync();
 
         cluster.Api.End("a-1-1", 137, cluster.Time.GetUtcNow());
         DateTimeOffset failed = cluster.Time.GetUtcNow();
@@ -84,12 +74,7 @@ public sealed class ControllerTests
     [Fact]
     public async Task Pod_Deleted_RestartsWithoutCounting()
     {
-        await using FakeOperator cluster = await FakeOperator.StartAsync();
-        cluster.Apply("a");
-        await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
-        cluster.Api.Run("a-1-0");
-        cluster.Api.Run("a-1-1");
-        await cluster.UntilPhase("a", "Running");
+        await using FakeOperator cluster = await FakeOperator.StartRunningAsync();
 
         cluster.Api.Kill("pods", "a-1-1");
         cluster.Api.End("a-1-0", 69, cluster.Time.GetUtcNow());
@@ -155,12 +140,7 @@ public sealed class ControllerTests
     [Fact]
     public async Task Job_SuspendedAndResumed_StartsAnewWithoutCounting()
     {
-        await using FakeOperator cluster = await FakeOperator.StartAsync();
-        cluster.Apply("a");
-        await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
-        cluster.Api.Run("a-1-0");
-        cluster.Api.Run("a-1-1");
-        await cluster.UntilPhase("a", "Running");
+        await using FakeOperator cluster = await FakeOperator.StartRunningAsync();
 
         cluster.Edit("a", """{"suspend":true}""");
         await cluster.Until(() => (string?)cluster.Condition("a", "Suspended")!["status"] == "True", "it is suspended");
@@ -206,12 +186,7 @@ public sealed class ControllerTests
     [Fact]
     public async Task ApiServer_AwayFor30Seconds_NothingIsRestarted()
     {
-        await using FakeOperator cluster = await FakeOperator.StartAsync();
-        cluster.Apply("a");
-        await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
-        cluster.Api.Run("a-1-0");
-        cluster.Api.Run("a-1-1");
-        await cluster.UntilPhase("a", "Running");
+        await using FakeOperator cluster = await FakeOperator.StartRunningAsync();
 
         cluster.Api.Down();
         await cluster.Settle(30);
@@ -241,7 +216,7 @@ public sealed class ControllerTests
         await cluster.Until(() => cluster.Api.Writes > 0, "the operator writes");
         await cluster.Settle();
 
-        Assert.Contains("controller_runtime_reconcile_total{controller=\"deepspeedjob\",result=\"error\"} 0", await ScrapeAsync(cluster));
+        Assert.Contains("controller_runtime_reconcile_total{controller=\"deepspeedjob\",result=\"error\"} 0", await cluster.ScrapeAsync());
         Assert.Equal(1, cluster.Api.Writes);
     }
 
@@ -343,64 +318,5 @@ public sealed class ControllerTests
         await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
 
         Assert.Equal("me", (string?)cluster.Api.Store.Find("leases", "lock", "system")!["spec"]!["holderIdentity"]);
-    }
-
-    [Fact]
-    public async Task Metrics_AfterARestart_CountIt()
-    {
-        await using FakeOperator cluster = await FakeOperator.StartAsync();
-        cluster.Apply("a", """{"image":"worker:1","restart":{"maxRestarts":0}}""");
-        await cluster.Until(() => cluster.PodExists("a-1-0"), "the pod exists");
-        cluster.Api.End("a-1-0", 1, cluster.Time.GetUtcNow(), "boom");
-        await cluster.UntilPhase("a", "Failed");
-
-        string metrics = await ScrapeAsync(cluster);
-
-        Assert.Contains("""deepspeedjob_jobs{namespace="default",phase="Failed"} 1""", metrics);
-        Assert.Contains("""deepspeedjob_jobs{namespace="default",phase="Running"} 0""", metrics);
-        Assert.Contains("""deepspeedjob_finished_total{namespace="default",result="failed",reason="MaxRestartsExceeded"} 1""", metrics);
-        Assert.Contains("deepspeedjob_pods_created_total 1", metrics);
-        Assert.Contains("""controller_runtime_reconcile_total{controller="deepspeedjob",result="success"}""", metrics);
-        string[] names =
-        [
-            "controller_runtime_reconcile_errors_total", "controller_runtime_terminal_reconcile_errors_total",
-            "controller_runtime_reconcile_panics_total", "controller_runtime_reconcile_timeouts_total",
-            "controller_runtime_reconcile_time_seconds_bucket", "controller_runtime_max_concurrent_reconciles",
-            "controller_runtime_active_workers", "workqueue_depth", "workqueue_adds_total", "workqueue_queue_duration_seconds_bucket",
-            "workqueue_work_duration_seconds_bucket", "workqueue_unfinished_work_seconds", "workqueue_longest_running_processor_seconds",
-            "workqueue_retries_total",
-        ];
-        Assert.All(names, name => Assert.Contains($"\n{name}{{", metrics));
-        Assert.DoesNotContain("workqueue_adds_total{name=\"deepspeedjob\",controller=\"deepspeedjob\"} 0\n", metrics);
-        Assert.DoesNotContain("system_runtime", metrics);
-    }
-
-    [Fact]
-    public async Task Metrics_OfAJob_GoWithIt()
-    {
-        await using FakeOperator cluster = await FakeOperator.StartAsync();
-        cluster.Apply("a");
-        await cluster.Until(() => cluster.PodExists("a-1-1"), "pods exist");
-        cluster.Api.Run("a-1-0");
-        cluster.Api.Run("a-1-1");
-        await cluster.UntilPhase("a", "Running");
-
-        string running = await ScrapeAsync(cluster);
-        cluster.Api.Kill("deepspeedjobs", "a");
-        await cluster.Until(() => !ScrapeAsync(cluster).Result.Contains("name=\"a\"", StringComparison.Ordinal), "its series are gone");
-
-        Assert.Contains("""deepspeedjob_status_phase{namespace="default",name="a",phase="Running"} 1""", running);
-        Assert.Contains("""deepspeedjob_status_phase{namespace="default",name="a",phase="Failed"} 0""", running);
-        Assert.Contains("""deepspeedjob_nodes{namespace="default",name="a",state="ready"} 2""", running);
-        Assert.Contains("""deepspeedjob_restarts{namespace="default",name="a"} 0""", running);
-        Assert.Contains("""deepspeedjob_time_to_running_seconds_count{namespace="default"} 1""", running);
-        Assert.DoesNotContain("deepspeedjob_last_checkpoint_timestamp_seconds{", running);
-    }
-
-    private static async Task<string> ScrapeAsync(FakeOperator cluster)
-    {
-        using var text = new MemoryStream();
-        await cluster.Metrics.Registry.CollectAndExportAsTextAsync(text, TestContext.Current.CancellationToken);
-        return System.Text.Encoding.UTF8.GetString(text.ToArray());
     }
 }

@@ -29,7 +29,7 @@ public sealed class CheckpointProcessTests : IDisposable
         long before = 0;
         for (int kill = 0; kill < Kills; kill++)
         {
-            using RunningWorker worker = RunningWorker.Start(0, 1, RunningWorker.FreePort(),
+            using RunningWorker worker = RunningWorker.Start(0, 1, TestPorts.Free(),
                 $"{Arguments} --max-steps 1000000 --save-steps 1 --save-total-limit 3{(kill % 2 == 0 ? "" : " --async-save")}");
             string loaded = kill == 0 ? "starting anew" : $"resuming after step {before} from {Path.Combine(Checkpoints, $"global_step{before}")}";
             Poll.Until(() => worker.HasExited || (worker.Output.Contains(loaded, StringComparison.Ordinal)
@@ -45,7 +45,7 @@ public sealed class CheckpointProcessTests : IDisposable
             Assert.DoesNotContain("damaged", worker.Output, StringComparison.Ordinal);
         }
 
-        using RunningWorker last = RunningWorker.Start(0, 1, RunningWorker.FreePort(), $"{Arguments} --max-steps {before + 1}");
+        using RunningWorker last = RunningWorker.Start(0, 1, TestPorts.Free(), $"{Arguments} --max-steps {before + 1}");
         Assert.True(last.Wait() == 0, last.Output);
         // What the killed ones left is gone after a save.
         Assert.All(Directory.GetDirectories(Checkpoints), path => Assert.True(File.Exists(Path.Combine(path, "manifest.json")), path));
@@ -54,14 +54,14 @@ public sealed class CheckpointProcessTests : IDisposable
     [Fact]
     public void Resume_LatestIsDamaged_TakesTheOneBeforeWithAWarning()
     {
-        using RunningWorker first = RunningWorker.Start(0, 1, RunningWorker.FreePort(), $"{Arguments} --max-steps 4 --save-steps 2");
+        using RunningWorker first = RunningWorker.Start(0, 1, TestPorts.Free(), $"{Arguments} --max-steps 4 --save-steps 2");
         Assert.Equal(0, first.Wait());
         string file = Directory.GetFiles(Path.Combine(Checkpoints, "global_step4"), "*.safetensors")[0];
         byte[] bytes = File.ReadAllBytes(file);
         bytes[^1] ^= 1;
         File.WriteAllBytes(file, bytes);
 
-        using RunningWorker second = RunningWorker.Start(0, 1, RunningWorker.FreePort(), $"{Arguments} --max-steps 5");
+        using RunningWorker second = RunningWorker.Start(0, 1, TestPorts.Free(), $"{Arguments} --max-steps 5");
 
         Assert.True(second.Wait() == 0, second.Output);
         Assert.Contains(Path.GetFileName(file), second.Output, StringComparison.Ordinal);

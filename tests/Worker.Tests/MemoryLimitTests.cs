@@ -35,7 +35,7 @@ public sealed class MemoryLimitTests : IDisposable
              "zero_optimization": {"stage": {{stage}}, "reduce_bucket_size": 4000000, "stage3_param_persistence_threshold": 0,
                "stage3_max_reuse_distance": 0, "stage3_prefetch_bucket_size": 2000000} }
             """);
-        int port = RunningWorker.FreePort();
+        int port = TestPorts.Free();
         var groups = new List<MemoryGroup>();
         var workers = new List<RunningWorker>();
         try

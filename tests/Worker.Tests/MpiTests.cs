@@ -26,7 +26,7 @@ public sealed partial class MpiTests : IDisposable
         Assert.SkipWhen(mpirun is null, "there is no mpirun here (Debian: apt-get install openmpi-bin)");
 
         using RunningWorker run = RunningWorker.StartWith(mpirun!, $"--allow-run-as-root --oversubscribe -np 3 {RunningWorker.Program} {QuickStart()}",
-            ("MASTER_PORT", $"{RunningWorker.FreePort()}"));
+            ("MASTER_PORT", $"{TestPorts.Free()}"));
 
         Assert.Equal(0, run.Wait());
         Assert.Contains("batch 24 = 8 (micro batch) x 1 (accumulation) x 3 (ranks)", run.Output, StringComparison.Ordinal);
@@ -36,7 +36,7 @@ public sealed partial class MpiTests : IDisposable
     [Fact]
     public void SlurmsVariables_TwoRanks_TrainTheQuickStart()
     {
-        string port = $"{RunningWorker.FreePort()}";
+        string port = $"{TestPorts.Free()}";
         RunningWorker[] ranks = [.. Enumerable.Range(0, 2).Select(rank => RunningWorker.Start(QuickStart(), ("SLURM_PROCID", $"{rank}"),
             ("SLURM_LOCALID", $"{rank}"), ("SLURM_STEP_NUM_TASKS", "2"), ("SLURM_STEP_TASKS_PER_NODE", "2"), ("SLURM_NODEID", "0"),
             ("SLURM_JOB_ID", "7"), ("SLURM_STEP_ID", "0"), ("SLURM_STEP_NODELIST", "nowhere[01-02]"), ("MASTER_PORT", port)))];

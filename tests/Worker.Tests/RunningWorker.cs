@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 using System.Text;
 
 namespace DeepSpeedSharp.Worker.Tests;
@@ -84,7 +82,7 @@ internal sealed class RunningWorker : IDisposable
     /// <summary>Starts all ranks of a world.</summary>
     public static RunningWorker[] StartWorld(int worldSize, string arguments)
     {
-        int port = FreePort();
+        int port = TestPorts.Free();
         return [.. Enumerable.Range(0, worldSize).Select(rank => Start(rank, worldSize, port, arguments))];
     }
 
@@ -111,25 +109,6 @@ internal sealed class RunningWorker : IDisposable
         }
 
         _process.Dispose();
-    }
-
-    // Below the ports that the kernel gives to whoever asks for any: nobody takes it before the test does.
-    public static int FreePort()
-    {
-        while (true)
-        {
-            int port = Random.Shared.Next(23_000, 29_000);
-            try
-            {
-                using var probe = new TcpListener(IPAddress.Loopback, port);
-                probe.Start();
-                return port;
-            }
-            catch (SocketException)
-            {
-                // Taken: try another.
-            }
-        }
     }
 
     private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);

@@ -48,7 +48,7 @@ public sealed class WorkerProcessTests : IDisposable
     [Fact]
     public void Sigusr2_AndThenRankZeroKilled_WritesTheFlightRecorderAndNamesTheRank()
     {
-        int port = RunningWorker.FreePort();
+        int port = TestPorts.Free();
         string dumps = Path.Combine(_folder, "dumps");
         RunningWorker[] world = [.. Enumerable.Range(0, 2).Select(rank => RunningWorker.Start(rank, 2, port, $"{Tiny} --max-steps 1000000",
             ("DEEPSPEED_FLIGHT_RECORDER_DIR", dumps)))];
@@ -75,7 +75,7 @@ public sealed class WorkerProcessTests : IDisposable
     [Fact]
     public void Sigterm_BeforeTheOthersCome_ExitsAtOnce()
     {
-        using RunningWorker alone = RunningWorker.Start(0, 2, RunningWorker.FreePort(), $"{Tiny} --max-steps 5");
+        using RunningWorker alone = RunningWorker.Start(0, 2, TestPorts.Free(), $"{Tiny} --max-steps 5");
         Poll.Until(() => IsListening(alone.Id), "the rendezvous", () => alone.Output);
 
         alone.Signal("TERM");
@@ -88,7 +88,7 @@ public sealed class WorkerProcessTests : IDisposable
     {
         string metrics = Path.Combine(_folder, "m.jsonl");
         using RunningWorker node = RunningWorker.Start($"{Tiny} --max-steps 5 --metrics-file {metrics}", ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2"),
-            ("NODE_RANK", "0"), ("NNODES", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", $"{RunningWorker.FreePort()}"));
+            ("NODE_RANK", "0"), ("NNODES", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", $"{TestPorts.Free()}"));
 
         Assert.Equal(0, node.Wait());
         Assert.Equal(5, MetricsLine.Read(metrics).Length);
@@ -100,7 +100,7 @@ public sealed class WorkerProcessTests : IDisposable
     {
         File.WriteAllText(_config, "{}");
         using RunningWorker node = RunningWorker.Start($"{Tiny} --max-steps 5", ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2"),
-            ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", $"{RunningWorker.FreePort()}"));
+            ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", $"{TestPorts.Free()}"));
 
         Assert.Equal(78, node.Wait());
         Assert.Contains("train_batch_size", node.Output, StringComparison.Ordinal);
@@ -109,7 +109,7 @@ public sealed class WorkerProcessTests : IDisposable
     [Fact]
     public async Task Endpoints_WhileTraining_ServeMetricsProgressAndHealth()
     {
-        int port = RunningWorker.FreePort();
+        int port = TestPorts.Free();
         using RunningWorker worker = RunningWorker.Start(0, 1, 1, $"{Tiny} --max-steps 1000000 --metrics-port {port} --checkpoint-dir {Checkpoints} --save-steps 5 --peak-tflops 0.5", ("DSJ_ATTEMPT", "3"), ("DSJ_METRICS_PATH", "/own/metrics"));
         Poll.Until(() => worker.Output.Contains("saved ", StringComparison.Ordinal), "the first checkpoint", () => worker.Output);
         using var client = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };

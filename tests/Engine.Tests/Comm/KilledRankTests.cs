@@ -14,7 +14,7 @@ public sealed class KilledRankTests
     public async Task AllReduce_RankKilledWithSigkill_OthersNameItAndNothingIsLeftInDevShm()
     {
         string[] before = Directory.GetFileSystemEntries("/dev/shm");
-        int port = Layout.FreePort();
+        int port = TestPorts.Free();
         Process[] ranks = [.. Enumerable.Range(0, 3).Select(rank => Start(rank, port))];
         try
         {

@@ -1,5 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Comm.Transport;
@@ -29,7 +27,7 @@ internal static class Layout
 
     private static T[] Joined<T>(int[] hosts, bool sharesMemory, Func<ProcessGroup, T> rank, bool debug)
     {
-        int port = FreePort();
+        int port = TestPorts.Free();
         int world = hosts.Sum();
         string[] names = [.. hosts.SelectMany((count, host) => Enumerable.Repeat($"host {host}", count))];
         Task<T>[] tasks = [.. Enumerable.Range(0, world).Select(r => Task.Factory.StartNew(() =>
@@ -45,23 +43,4 @@ internal static class Layout
 
     public static ProcessGroup Join(WorkerEnvironment place, TimeSpan timeout, LinkOptions options) =>
         GroupFactory.CreateWorldAsync(place, timeout, options).GetAwaiter().GetResult();
-
-    // Below the ports that the kernel gives to whoever asks for any: nobody takes it before the test does.
-    public static int FreePort()
-    {
-        while (true)
-        {
-            int port = Random.Shared.Next(23_000, 29_000);
-            try
-            {
-                using var probe = new TcpListener(IPAddress.Loopback, port);
-                probe.Start();
-                return port;
-            }
-            catch (SocketException)
-            {
-                // Taken: try another.
-            }
-        }
-    }
 }

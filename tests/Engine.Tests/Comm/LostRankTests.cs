@@ -70,7 +70,7 @@ public sealed class LostRankTests
     [InlineData(false)]
     public async Task AllReduce_OneRankHangsInComputation_AllOthersNameIt(bool sharesMemory)
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         ProcessGroup[] groups = await Task.WhenAll(Enumerable.Range(0, 4).Select(rank => Task.Run(() => GroupFactory.CreateWorldAsync(
             Stores.Place(rank, 4, port), TimeSpan.FromSeconds(5), new LinkOptions { SharesMemory = sharesMemory, Streams = 1 }))));
 
@@ -131,7 +131,7 @@ public sealed class LostRankTests
     public async Task Lost_StoreItselfGoes_OthersNameRankZero()
     {
         // A store that ends without a word: it refuses nobody, and is gone.
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         using Socket listener = MasterEndpoint.Listen(System.Net.IPAddress.Loopback, port);
         Task<TcpStore> joining = Stores.JoinAsync(Stores.Place(1, 2, port));
         Socket server = await listener.AcceptAsync(TestContext.Current.CancellationToken);
@@ -197,7 +197,7 @@ public sealed class LostRankTests
     // The last rank of the world is a ghost.
     private static async Task<(TcpStore[] Stores, Socket Ghost)> WithGhostAsync(int worldSize, StoreOptions options)
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         Task<TcpStore>[] joining = [.. Enumerable.Range(0, worldSize - 1).Select(rank => Stores.JoinAsync(Stores.Place(rank, worldSize, port), options))];
         Socket ghost = await Stores.GhostAsync(Stores.Place(worldSize - 1, worldSize, port), options);
         return (await Task.WhenAll(joining), ghost);

@@ -111,7 +111,7 @@ public sealed class StoreFuzzTests
     [Fact]
     public async Task Store_UnderAttackByStrangers_TheRunGoesOnAndMemoryIsBounded()
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         StoreOptions options = Stores.Quick with { HandshakeTimeout = TimeSpan.FromSeconds(1.5), Secret = "known to the ranks only"u8.ToArray() };
         TcpStore[] stores = await Task.WhenAll(Enumerable.Range(0, 3).Select(rank => Stores.JoinAsync(Stores.Place(rank, 3, port), options)));
         using var stop = new CancellationTokenSource();
@@ -143,7 +143,7 @@ public sealed class StoreFuzzTests
     [Fact]
     public async Task Collectives_StoreUnderAttack_SumsAreRight()
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         var options = new LinkOptions { SharesMemory = false, Streams = 2 };
         Task<ProcessGroup>[] joining = [.. Enumerable.Range(0, 3).Select(rank => Task.Run(
             () => GroupFactory.CreateWorldAsync(Stores.Place(rank, 3, port), Stores.Long, options)))];
@@ -206,7 +206,7 @@ public sealed class StoreFuzzTests
     [Fact]
     public async Task Store_HundredsOfIdleConnections_AreLimitedAndCutOff()
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         using Socket listener = MasterEndpoint.Listen(System.Net.IPAddress.Loopback, port);
         StoreOptions options = Stores.Quick with { HandshakeTimeout = TimeSpan.FromSeconds(2) };
         using var server = new StoreServer(listener, Stores.Place(0, 2, port), Stores.Long, options, new(0));
@@ -223,7 +223,7 @@ public sealed class StoreFuzzTests
     [Fact]
     public async Task Store_SlowLoris_IsCutOffWhileItStillWrites()
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         using Socket listener = MasterEndpoint.Listen(System.Net.IPAddress.Loopback, port);
         StoreOptions options = Stores.Quick with { HandshakeTimeout = TimeSpan.FromSeconds(1) };
         using var server = new StoreServer(listener, Stores.Place(0, 2, port), Stores.Long, options, new(0));
@@ -245,7 +245,7 @@ public sealed class StoreFuzzTests
     [Fact]
     public async Task Store_MemberThatTalksNonsense_IsNamedAndNothingElseHappens()
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         Task<TcpStore>[] joining = [.. Enumerable.Range(0, 2).Select(rank => Stores.JoinAsync(Stores.Place(rank, 3, port)))];
         using Socket mad = await Stores.GhostAsync(Stores.Place(2, 3, port));
         TcpStore[] stores = await Task.WhenAll(joining);

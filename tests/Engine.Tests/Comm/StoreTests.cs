@@ -163,7 +163,7 @@ public sealed class StoreTests
     [Fact]
     public async Task Connect_SameSecret_Joins_OtherOrNoSecretIsRefused()
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         StoreOptions secret = Stores.Quick with { Secret = "the secret of this job"u8.ToArray() };
         Task<TcpStore> zero = Stores.JoinAsync(Stores.Place(0, 2, port), secret);
 
@@ -181,7 +181,7 @@ public sealed class StoreTests
     [Fact]
     public async Task Connect_StrangerWhoOnlyGuessesTheProof_LearnsNothingOfTheRun()
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         StoreOptions secret = Stores.Quick with { Secret = "the secret of this job"u8.ToArray() };
         Task<TcpStore> zero = Stores.JoinAsync(Stores.Place(0, 2, port), secret);
         StoreHello hello = StoreHello.From(Stores.Place(1, 2, port) with { RunId = "guess" });
@@ -205,7 +205,7 @@ public sealed class StoreTests
     [Fact]
     public async Task Connect_RankThatIsThereAlready_IsRefused()
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         TcpStore[] stores = await Task.WhenAll(Stores.JoinAsync(Stores.Place(0, 2, port)), Stores.JoinAsync(Stores.Place(1, 2, port)));
 
         var error = await Assert.ThrowsAsync<PeerLostException>(() => Stores.JoinAsync(Stores.Place(1, 2, port)));
@@ -218,7 +218,7 @@ public sealed class StoreTests
     [Fact]
     public async Task Connect_RankStartedAgainBeforeAllHaveCome_TheNewerOneCounts()
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         Task<TcpStore> zero = Stores.JoinAsync(Stores.Place(0, 3, port));
         using Socket earlier = await Stores.GhostAsync(Stores.Place(1, 3, port));
         Task<TcpStore> one = Stores.JoinAsync(Stores.Place(1, 3, port));
@@ -234,7 +234,7 @@ public sealed class StoreTests
     [Fact]
     public async Task Connect_SomebodyMissing_EveryRankNamesIt()
     {
-        int port = Stores.FreePort();
+        int port = TestPorts.Free();
         TimeSpan limit = TimeSpan.FromSeconds(2);
         Task<TcpStore> one = Stores.JoinAsync(Stores.Place(1, 4, port), timeout: Stores.Long);
         Task<TcpStore> three = Stores.JoinAsync(Stores.Place(3, 4, port), timeout: limit / 2);

@@ -28,7 +28,7 @@ internal static class Stores
 
     public static async Task<TcpStore[]> OpenAsync(int worldSize, StoreOptions? options = null, string address = "127.0.0.1", TimeSpan? timeout = null)
     {
-        int port = FreePort();
+        int port = TestPorts.Free();
         return await Task.WhenAll(Enumerable.Range(0, worldSize).Select(rank => JoinAsync(Place(rank, worldSize, port, address), options, timeout)));
     }
 
@@ -56,25 +56,6 @@ internal static class Stores
         foreach (TcpStore store in stores.Reverse())
         {
             store.Dispose();
-        }
-    }
-
-    /// <summary>A port below those that the kernel gives to whoever asks for any: nobody takes it before the test does.</summary>
-    public static int FreePort()
-    {
-        while (true)
-        {
-            int port = Random.Shared.Next(23_000, 29_000);
-            try
-            {
-                using var probe = new TcpListener(IPAddress.Loopback, port);
-                probe.Start();
-                return port;
-            }
-            catch (SocketException)
-            {
-                // Taken: try another.
-            }
         }
     }
 }

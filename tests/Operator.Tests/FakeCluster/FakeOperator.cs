@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Operator.Runtime;
 using k8s;
@@ -31,6 +32,18 @@ internal sealed class FakeOperator : IAsyncDisposable
     {
         var fake = new FakeOperator(await FakeApi.StartAsync());
         fake.Start(options ?? new OperatorOptions());
+        return fake;
+    }
+
+    /// <summary>Starts it with a job "a", both of whose pods run.</summary>
+    public static async Task<FakeOperator> StartRunningAsync()
+    {
+        FakeOperator fake = await StartAsync();
+        fake.Apply("a");
+        await fake.Until(() => fake.PodExists("a-1-1"), "pods exist");
+        fake.Api.Run("a-1-0");
+        fake.Api.Run("a-1-1");
+        await fake.UntilPhase("a", "Running");
         return fake;
     }
 
@@ -109,6 +122,14 @@ internal sealed class FakeOperator : IAsyncDisposable
             Time.Advance(TimeSpan.FromMilliseconds(250));
             await Task.Delay(4, TestContext.Current.CancellationToken);
         }
+    }
+
+    /// <summary>The metrics, as Prometheus gets them.</summary>
+    public async Task<string> ScrapeAsync()
+    {
+        using var text = new MemoryStream();
+        await Metrics.Registry.CollectAndExportAsTextAsync(text, TestContext.Current.CancellationToken);
+        return Encoding.UTF8.GetString(text.ToArray());
     }
 
     public async ValueTask DisposeAsync()
