@@ -88,6 +88,7 @@ public sealed class CheckpointedSequenceTests
     private static long BytesKept(nn.Module<Tensor, Tensor> module, Tensor x)
     {
         using var scope = NewDisposeScope();
+        AloneTests.Collect();
         long before = ProcessMemory.AllocatedNatively();
         Tensor loss;
         using (NewDisposeScope())

@@ -6,6 +6,7 @@ namespace DeepSpeedSharp.Engine.Tests.Comm;
 
 /// <summary>Many collectives of random kinds, types and sizes one after the other, synchronous and not: no result is wrong and
 /// nothing is left behind. DEEPSPEED_TEST_OPERATIONS sets how many.</summary>
+[Collection(nameof(AloneTests))]
 public sealed class RandomOperationsTests
 {
     private static readonly int Operations = int.Parse(Environment.GetEnvironmentVariable("DEEPSPEED_TEST_OPERATIONS") ?? "3000", CultureInfo.InvariantCulture);
@@ -18,6 +19,7 @@ public sealed class RandomOperationsTests
     public void ManyOperations_OfRandomKindsAndSizes_AreRightAndLeaveNothing(string layout)
     {
         Layout.Run(layout, group => Mix(group, 200, 1)); // what is made once is made now
+        AloneTests.Collect();
         int descriptors = Descriptors();
         long memory = Environment.WorkingSet;
 
@@ -25,7 +27,7 @@ public sealed class RandomOperationsTests
 
         Assert.DoesNotContain(File.ReadLines("/proc/self/maps"), line => line.Contains("memfd:deepspeedsharp", StringComparison.Ordinal));
         Assert.DoesNotContain(Directory.EnumerateFiles("/dev/shm"), file => file.Contains("deepspeedsharp", StringComparison.Ordinal));
-        // Other tests of this process may have opened a few meanwhile; a leak would be one per operation, or per group.
+        // The runtime may have opened a few meanwhile; a leak would be one per operation, or per group.
         Assert.InRange(Descriptors() - descriptors, int.MinValue, 40);
         Assert.InRange(Environment.WorkingSet - memory, long.MinValue, 400L << 20);
     }

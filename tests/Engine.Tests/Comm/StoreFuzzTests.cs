@@ -10,6 +10,7 @@ using static TorchSharp.torch;
 namespace DeepSpeedSharp.Engine.Tests.Comm;
 
 /// <summary>Ports are reachable by other pods: whatever comes there must neither disturb the run nor fill the memory.</summary>
+[Collection(nameof(AloneTests))]
 public sealed class StoreFuzzTests
 {
     private const int LargestGrowth = 64 << 20;
