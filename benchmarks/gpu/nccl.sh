@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # On a machine with PyTorch and GPUs: NCCL between processes, checked and measured. nccl.sh OUT_FOLDER
-# Packed by pack-nccl.sh. With fewer GPUs than ranks, the ranks share them.
+# Packed by pack.sh. With fewer GPUs than ranks, the ranks share them.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$1

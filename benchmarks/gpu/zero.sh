@@ -4,6 +4,9 @@
 #
 #   benchmarks/gpu/zero.sh WORKER_FOLDER OUT_FOLDER [SECONDS]
 #
+# PARTS (parity xl ladder) chooses among them; NONE, CPU, MIXED and RATIO the larger models, for 80 GB and 128 GiB of host memory
+# when they are not given.
+#
 # WORKER_FOLDER is what scripts/publish-gpu.sh packs, unpacked. Each case is a process of its own with a time limit;
 # none begins when SECONDS (240) are over. Python needs torch, numpy and safetensors for the small model, nothing else.
 set -uo pipefail
@@ -12,6 +15,7 @@ worker=$(cd "$1" && pwd)
 mkdir -p "$2"
 out=$(cd "$2" && pwd)
 end=$((SECONDS + ${3:-240}))
+parts=" ${PARTS:-parity xl ladder} "
 left() { echo $((end - SECONDS)); }
 : > "$out/cases.tsv"
 
@@ -45,20 +49,22 @@ cpu='"offload_optimizer": { "device": "cpu" }'
 buckets='"overlap_comm": true, "reduce_bucket_size": 50000000, "stage3_prefetch_bucket_size": 50000000'
 
 # 1. Parity: 4 layers, 8 steps, four at a time.
-python3 "$here/make_case.py" "$out/case" --layers 4 --size 256 --heads 4 --vocab 2048 --positions 256 --rows 256
-for precision in bf16 fp16; do
-  parity() { config "$out/$1.json" "$precision" 4 2 "$2"; train "$1" 60 8 "$out/case/tokens.i32" --model "$out/case" --sequence-length 256; }
-  parity "parity-$precision-stage0" '{ "stage": 0 }' &
-  parity "parity-$precision-stage1" '{ "stage": 1 }' &
-  parity "parity-$precision-stage2" '{ "stage": 2, "overlap_comm": true, "reduce_bucket_size": 400000 }' &
-  parity "parity-$precision-stage3" '{ "stage": 3, "overlap_comm": true, "reduce_bucket_size": 400000 }' &
-  wait
-  parity "parity-$precision-stage2-cpu" "{ \"stage\": 2, \"overlap_comm\": true, \"reduce_bucket_size\": 400000, \"sub_group_size\": 500000, $cpu }" &
-  parity "parity-$precision-stage3-cpu" "{ \"stage\": 3, \"overlap_comm\": true, $cpu, \"offload_param\": { \"device\": \"cpu\" } }" &
-  parity "parity-$precision-stage3-half" '{ "stage": 3, "sub_group_size": 500000, "offload_optimizer": { "device": "cpu", "ratio": 0.5 } }' &
-  parity "parity-$precision-stage3-nvme" "{ \"stage\": 3, \"sub_group_size\": 500000, \"offload_optimizer\": { \"device\": \"nvme\", \"nvme_path\": \"$out/swap\", \"pipeline_read\": true, \"pipeline_write\": true } }" &
-  wait
-done
+if [[ $parts == *" parity "* ]]; then
+  python3 "$here/make_case.py" "$out/case" --layers 4 --size 256 --heads 4 --vocab 2048 --positions 256 --rows 256
+  for precision in bf16 fp16; do
+    parity() { config "$out/$1.json" "$precision" 4 2 "$2"; train "$1" 60 8 "$out/case/tokens.i32" --model "$out/case" --sequence-length 256; }
+    parity "parity-$precision-stage0" '{ "stage": 0 }' &
+    parity "parity-$precision-stage1" '{ "stage": 1 }' &
+    parity "parity-$precision-stage2" '{ "stage": 2, "overlap_comm": true, "reduce_bucket_size": 400000 }' &
+    parity "parity-$precision-stage3" '{ "stage": 3, "overlap_comm": true, "reduce_bucket_size": 400000 }' &
+    wait
+    parity "parity-$precision-stage2-cpu" "{ \"stage\": 2, \"overlap_comm\": true, \"reduce_bucket_size\": 400000, \"sub_group_size\": 500000, $cpu }" &
+    parity "parity-$precision-stage3-cpu" "{ \"stage\": 3, \"overlap_comm\": true, $cpu, \"offload_param\": { \"device\": \"cpu\" } }" &
+    parity "parity-$precision-stage3-half" '{ "stage": 3, "sub_group_size": 500000, "offload_optimizer": { "device": "cpu", "ratio": 0.5 } }' &
+    parity "parity-$precision-stage3-nvme" "{ \"stage\": 3, \"sub_group_size\": 500000, \"offload_optimizer\": { \"device\": \"nvme\", \"nvme_path\": \"$out/swap\", \"pipeline_read\": true, \"pipeline_write\": true } }" &
+    wait
+  done
+fi
 
 # 2. GPT-2 1.5B; tokens are random, which costs as much as text.
 python3 - "$out/tokens.i32" <<'PY'
@@ -73,10 +79,14 @@ model() { # NAME LIMIT STEPS MICRO ACCUMULATION ZERO OPTION...
   train "$name" "$limit" "$steps" "$out/tokens.i32" --sequence-length 1024 --fast-init "$@"
 }
 xl=(--model gpt2-xl)
-model 1.5B-stage3 45 8 8 1 "{ \"stage\": 3, $buckets }" "${xl[@]}"
-model 1.5B-stage3-cpu 60 8 8 1 "{ \"stage\": 3, $buckets, $cpu }" "${xl[@]}"
-model 1.5B-stage3-cpu-accumulating 60 4 8 4 "{ \"stage\": 3, $buckets, $cpu }" "${xl[@]}"
-model 1.5B-stage3-cpu-parameters 60 5 8 1 "{ \"stage\": 3, $buckets, $cpu, \"offload_param\": { \"device\": \"cpu\" } }" "${xl[@]}"
+if [[ $parts == *" xl "* ]]; then
+  model 1.5B-stage1 45 8 8 1 '{ "stage": 1 }' "${xl[@]}"
+  model 1.5B-stage2 45 8 8 1 '{ "stage": 2, "overlap_comm": true, "reduce_bucket_size": 50000000 }' "${xl[@]}"
+  model 1.5B-stage3 45 8 8 1 "{ \"stage\": 3, $buckets }" "${xl[@]}"
+  model 1.5B-stage3-cpu 60 8 8 1 "{ \"stage\": 3, $buckets, $cpu }" "${xl[@]}"
+  model 1.5B-stage3-cpu-accumulating 60 4 8 4 "{ \"stage\": 3, $buckets, $cpu }" "${xl[@]}"
+  model 1.5B-stage3-cpu-parameters 60 5 8 1 "{ \"stage\": 3, $buckets, $cpu, \"offload_param\": { \"device\": \"cpu\" } }" "${xl[@]}"
+fi
 
 # 3. Larger and larger, one sample at a time with recomputation, until one does not fit.
 ladder() { # NAME ZERO SIZE...: a size is LAYERSxWIDTHxHEADS
@@ -84,13 +94,15 @@ ladder() { # NAME ZERO SIZE...: a size is LAYERSxWIDTHxHEADS
   shift 2
   for size in "$@"; do
     IFS=x read -r layers width heads <<< "$size"
-    model "$name-$size" 60 3 1 1 "$zero" --model gpt2-xl --n-layer "$layers" --n-embd "$width" --n-head "$heads" --gradient-checkpointing || return
+    model "$name-$size" 120 3 1 1 "$zero" --model gpt2-xl --n-layer "$layers" --n-embd "$width" --n-head "$heads" --gradient-checkpointing || return
   done
 }
 mixed='"offload_optimizer": { "device": "cpu", "ratio": RATIO }'
-ladder none "{ \"stage\": 3, $buckets }" ${NONE:-28x4096x32 36x4096x32 44x4096x32}
-ladder cpu "{ \"stage\": 3, $buckets, $cpu }" ${CPU:-40x4096x32}
-ladder mixed "{ \"stage\": 3, $buckets, ${mixed/RATIO/${RATIO:-0.55}} }" ${MIXED:-36x5120x40 44x5120x40 48x5120x40}
+if [[ $parts == *" ladder "* ]]; then
+  ladder none "{ \"stage\": 3, $buckets }" ${NONE:-22x4096x32 24x4096x32}
+  ladder cpu "{ \"stage\": 3, $buckets, $cpu }" ${CPU:-40x4096x32}
+  ladder mixed "{ \"stage\": 3, $buckets, ${mixed/RATIO/${RATIO:-0.7}} }" ${MIXED:-36x5120x40 38x5120x40}
+fi
 
 rm -rf "$out/swap"
 python3 "$here/zero_table.py" "$out" | tee "$out/table.md"

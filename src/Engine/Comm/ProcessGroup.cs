@@ -154,6 +154,11 @@ public sealed partial class ProcessGroup : IDisposable
 
     private Work Start(IReadOnlyList<Collective> calls, bool now)
     {
+        if (WorldSize == 1 && calls.Count > 0 && calls[0].Device?.type == TorchSharp.DeviceType.CUDA)
+        {
+            return _logger is null ? Alone(calls) : Logged(calls, () => Alone(calls));
+        }
+
         ICollectives backend = BackendOf(calls.Count > 0 ? calls[0].Device : null);
         if (!ReferenceEquals(backend, _host))
         {
@@ -162,6 +167,16 @@ public sealed partial class ProcessGroup : IDisposable
         }
 
         return _logger is null ? backend.Start(calls, now) : Logged(calls, () => backend.Start(calls, now));
+    }
+
+    private static Work Alone(IReadOnlyList<Collective> calls)
+    {
+        foreach (Collective call in calls)
+        {
+            OneRank.Run(call);
+        }
+
+        return Work.Done;
     }
 
     private ICollectives BackendOf(TorchSharp.torch.Device? device) =>

@@ -93,7 +93,8 @@ public sealed class PrecisionParityTests
         string mode = precision == "fp32" ? "" : $$""", "{{precision}}": {"enabled": true{{(precision == "fp16" ? ", \"initial_scale_power\": 10" : "")}} }""";
         DeepSpeedConfig config = DeepSpeedConfig.Parse($$"""
             {"train_batch_size": 4, "train_micro_batch_size_per_gpu": {{4 / ranks / 2}}, "gradient_clipping": 1.0,
-             "zero_optimization": {"stage": {{stage}}, "reduce_bucket_size": 10000, "allgather_bucket_size": 10000},
+             "zero_optimization": {"stage": {{stage}}, "reduce_bucket_size": 10000, "allgather_bucket_size": 10000,
+                 "stage3_param_persistence_threshold": 100},
              "optimizer": {"type": "AdamW", "params": {"lr": 0.003, "weight_decay": 0.01} } {{mode}} }
             """);
         Gpt2Model model = Fresh();
