@@ -15,6 +15,9 @@ internal sealed unsafe class NcclCommunicator : IDisposable
 
     private static readonly TimeSpan EndTimeout = TimeSpan.FromSeconds(10);
 
+    // Queueing takes NCCL some ten microseconds; in stage 3 there are hundreds of collectives in a step.
+    private static readonly TimeSpan ShortWait = TimeSpan.FromMilliseconds(2);
+
     private readonly NcclLibrary _nccl = NcclLibrary.Loaded;
     private readonly TimeSpan _timeout;
     private readonly string _who;
@@ -185,7 +188,8 @@ internal sealed unsafe class NcclCommunicator : IDisposable
                 throw lost.Result;
             }
 
-            if (Stopwatch.GetElapsedTime(start) is var waited && waited > (limit ?? _timeout))
+            TimeSpan waited = Stopwatch.GetElapsedTime(start);
+            if (waited > (limit ?? _timeout))
             {
                 throw new PeerLostException(-1, $"{_who}: {operation} could not begin within {waited.TotalSeconds:0} s: some rank has "
                     + "not come to it, or cannot be reached; look at the other ranks' logs, set NCCL_DEBUG=INFO to see which "
@@ -193,7 +197,7 @@ internal sealed unsafe class NcclCommunicator : IDisposable
                     + $"See docs/communication.md#nccl.{NcclEnvironment.Sentence()}");
             }
 
-            spin.SpinOnce();
+            spin.SpinOnce(waited < ShortWait ? -1 : 20); // -1: yields, but never sleeps for a millisecond
             int state;
             int asked = _nccl.CommGetAsyncError(_communicator, &state);
             status = asked != Success ? asked : state;
