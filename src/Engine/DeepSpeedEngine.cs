@@ -4,6 +4,7 @@ using DeepSpeedSharp.Engine.ActivationCheckpointing;
 using DeepSpeedSharp.Engine.Checkpoint;
 using DeepSpeedSharp.Engine.Comm;
 using DeepSpeedSharp.Engine.Data;
+using DeepSpeedSharp.Engine.Native;
 using DeepSpeedSharp.Engine.Observability;
 using DeepSpeedSharp.Engine.Optim;
 using DeepSpeedSharp.Engine.Precision;
@@ -50,6 +51,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
         IDataPosition? data, ClientParts client, ObserverOutput output)
     {
         (Module, _config, Group, Device, _data) = (module, config, group, device, data);
+        CudaDevice.Set(device);
         Batch = BatchPlan.Resolve(config, group.WorldSize);
         _precision = PrecisionPlan.From(config);
         _warn = group.Rank == 0 ? output.Warn : _ => { };
@@ -123,6 +125,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         ThrowIfMoved(nameof(Forward));
+        CudaDevice.Set(Device); // an await may have brought us to another thread
         using DisposeScope scope = NewDisposeScope();
         bool isObserved = _observer is not null && Module.training;
         if (isObserved)
@@ -206,6 +209,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         ThrowIfMoved(nameof(Backward));
+        CudaDevice.Set(Device);
         if (loss.numel() != 1)
         {
             throw new ArgumentException($"the loss has {loss.numel()} elements; reduce it to one, for example with mean()", nameof(loss));
@@ -234,6 +238,7 @@ public sealed partial class DeepSpeedEngine : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         ThrowIfMoved(nameof(Step));
+        CudaDevice.Set(Device);
         ThrowIfNotSyncing(nameof(Step));
         _observer?.BeforeStep();
         bool isBoundary = IsGradientAccumulationBoundary;

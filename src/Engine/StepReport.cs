@@ -111,8 +111,10 @@ internal sealed class StepReport : IDisposable
         host.copy_(_device, nonBlocking: isDeferred);
         if (isDeferred)
         {
+            int index = Math.Max(0, _device.device_index);
+            using CudaDevice.Scope device = CudaDevice.Use(index);
             arrived = new CudaEvent();
-            arrived.Record();
+            arrived.Record(CudaStream.Current(index));
         }
 
         _device.zero_();

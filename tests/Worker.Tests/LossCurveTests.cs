@@ -23,25 +23,44 @@ public sealed class LossCurveTests : IDisposable
         original.AssertEqual(lines, tolerance);
     }
 
-    [Theory]
-    [InlineData(3, 4, 1, 0)]
-    [InlineData(3, 2, 2, 0)]
-    [InlineData(3, 4, 1, 1)]
-    [InlineData(3, 2, 2, 2)]
-    [InlineData(4, 1, 3, 2)]
-    [InlineData(3, 2, 2, 3)]
-    [InlineData(4, 3, 1, 3)]
-    public void Train_ManyProcesses_EqualsOneProcessWithTheSameGlobalBatch(int ranks, int micro, int accumulation, int stage)
+    // Each number of ranks, stage and place of the optimizer at least once; DEEPSPEED_TEST_MATRIX=1 runs all of them together.
+    public static TheoryData<int, int, bool> Layouts()
     {
-        string Config(int microBatch, int steps, int zero) => Write($"ds{microBatch}.json", $$"""
+        var data = new TheoryData<int, int, bool>();
+        bool all = Environment.GetEnvironmentVariable("DEEPSPEED_TEST_MATRIX") == "1";
+        for (int ranks = 1; ranks <= 4; ranks++)
+        {
+            for (int stage = 0; stage <= 3; stage++)
+            {
+                foreach (bool offload in (bool[])[false, true])
+                {
+                    bool isSome = offload ? (ranks, stage) is (1, 1) or (2, 3) or (3, 2) or (4, 3) : (ranks, stage) is (3, 0 or 1 or 3) or (4, 2) or (2, 3);
+                    if (all ? stage > 0 || (ranks > 1 && !offload) : isSome)
+                    {
+                        data.Add(ranks, stage, offload);
+                    }
+                }
+            }
+        }
+
+        return data;
+    }
+
+    [Theory]
+    [MemberData(nameof(Layouts))]
+    public void Train_ManyProcesses_EqualsOneProcessWithTheSameGlobalBatch(int ranks, int stage, bool offload)
+    {
+        string cpu = """, "offload_optimizer": {"device": "cpu"}""" + (stage == 3 ? """, "offload_param": {"device": "cpu"}""" : "");
+        string Config(int microBatch, int steps, int zero, bool isOffloaded) => Write($"ds{microBatch}.json", $$"""
             {"train_micro_batch_size_per_gpu": {{microBatch}}, "gradient_accumulation_steps": {{steps}}, "gradient_clipping": 0.5,
-             "zero_optimization": {"stage": {{zero}}, "reduce_bucket_size": 20000, "overlap_comm": true},
+             "zero_optimization": {"stage": {{zero}}, "reduce_bucket_size": 20000, "overlap_comm": true,
+                 "stage3_param_persistence_threshold": 100 {{(isOffloaded ? cpu : "")}} },
              "optimizer": {"type": "AdamW", "params": {"lr": 1e-3, "weight_decay": 0.1} },
              "scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 5} } }
             """);
-
-        MetricsLine[] many = Train(ranks, Config(micro, accumulation, stage), steps: 15);
-        MetricsLine[] one = Train(1, Config(ranks * micro * accumulation, 1, 0), steps: 15);
+        const int Rows = 24, Accumulation = 2;
+        MetricsLine[] many = Train(ranks, Config(Rows / Accumulation / ranks, Accumulation, stage, offload), steps: 15);
+        MetricsLine[] one = Train(1, Config(Rows, 1, 0, false), steps: 15);
 
         Assert.Equal(15, many.Length);
         foreach ((MetricsLine a, MetricsLine b) in many.Zip(one))

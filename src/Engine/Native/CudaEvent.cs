@@ -1,7 +1,7 @@
 namespace DeepSpeedSharp.Engine.Native;
 
 /// <summary>A mark in the GPU's queue of work: set now, waited for later without draining what was queued after it.</summary>
-/// <remarks>CUDA's runtime, which libtorch has loaded; on PyTorch's current stream, which is the default one, unless another is named.</remarks>
+/// <remarks>CUDA's runtime, which libtorch has loaded. An event belongs to the device that was current when it was made.</remarks>
 internal sealed unsafe class CudaEvent : IDisposable
 {
     // Waiting sleeps instead of spinning, and nothing is timed.
@@ -37,8 +37,8 @@ internal sealed unsafe class CudaEvent : IDisposable
     public bool IsDone => Query(_event) == 0;
 
     /// <summary>Sets the mark behind everything queued so far.</summary>
-    /// <param name="stream">On which stream; 0 is the default one.</param>
-    public void Record(nint stream = 0) => CudaRuntime.Check(RecordOn(_event, stream), "cudaEventRecord");
+    /// <param name="stream">On which stream of the current device.</param>
+    public void Record(nint stream) => CudaRuntime.Check(RecordOn(_event, stream), "cudaEventRecord");
 
     /// <summary>Makes what is queued on a stream from now on wait for the mark; the calling thread goes on.</summary>
     public void HoldBack(nint stream) => CudaRuntime.Check(StreamWait(stream, _event, 0), "cudaStreamWaitEvent");

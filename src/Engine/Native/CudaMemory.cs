@@ -116,24 +116,15 @@ internal static unsafe partial class CudaMemory
     // cudaMemGetInfo speaks of the current device, which must not change for libtorch.
     private static (long Free, long Total)? Driver(int device)
     {
-        nint runtime = CudaRuntime.Library;
-        if (runtime == 0
-            || !NativeLibrary.TryGetExport(runtime, "cudaMemGetInfo", out nint memGetInfo)
-            || !NativeLibrary.TryGetExport(runtime, "cudaGetDevice", out nint getDevice)
-            || !NativeLibrary.TryGetExport(runtime, "cudaSetDevice", out nint setDevice))
+        nint memGetInfo = CudaRuntime.Symbol("cudaMemGetInfo");
+        if (memGetInfo == 0)
         {
             return null;
         }
 
-        int current;
+        using CudaDevice.Scope scope = CudaDevice.Use(device);
         nuint free, total;
-        if (((delegate* unmanaged<int*, int>)getDevice)(&current) != 0 || ((delegate* unmanaged<int, int>)setDevice)(device) != 0)
-        {
-            return null;
-        }
-
         int result = ((delegate* unmanaged<nuint*, nuint*, int>)memGetInfo)(&free, &total);
-        _ = ((delegate* unmanaged<int, int>)setDevice)(current);
         return result == 0 ? ((long)free, (long)total) : null;
     }
 

@@ -25,7 +25,8 @@ internal sealed unsafe class CudaModule
         {
             nint nvrtc = Library("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so");
             nint driver = Library("libcuda.so.1");
-            // A thread has the device's context once something of libtorch has run there.
+            // The device's context is there once something of libtorch has run on it, and it must be the current one.
+            using CudaDevice.Scope scope = CudaDevice.Use(device);
             torch.zeros(1, device: new torch.Device(DeviceType.CUDA, device)).DetachFromDisposeScope().Dispose();
             if (CurrentStream == null || LaunchKernel == null)
             {
@@ -69,6 +70,7 @@ internal sealed unsafe class CudaModule
     /// <param name="arguments">Each argument as a 64-bit word; the kernel reads as many bytes of it as it declares.</param>
     public static void Launch(nint function, int device, uint blocks, uint threads, ReadOnlySpan<ulong> arguments)
     {
+        using CudaDevice.Scope scope = CudaDevice.Use(device);
         nint stream;
         Check(CurrentStream(device, &stream), "aoti_torch_get_current_cuda_stream");
         void** pointers = stackalloc void*[arguments.Length];

@@ -63,10 +63,12 @@ public sealed class NcclLibraryTests
         using Tensor one = zeros(12);
         using Tensor other = zeros(12);
 
-        Assert.True(NcclCalls.AreEven([new Piece(one, 2, 3), new Piece(one, 5, 3)]));
-        Assert.False(NcclCalls.AreEven([new Piece(one, 2, 3), new Piece(one, 5, 4)]));
-        Assert.False(NcclCalls.AreEven([new Piece(one, 2, 3), new Piece(one, 6, 3)]));
-        Assert.False(NcclCalls.AreEven([new Piece(one, 2, 3), new Piece(other, 5, 3)]));
+        Assert.True(AreEven(new Piece(one, 2, 3), new Piece(one, 5, 3)));
+        Assert.False(AreEven(new Piece(one, 2, 3), new Piece(one, 5, 4)));
+        Assert.False(AreEven(new Piece(one, 2, 3), new Piece(one, 6, 3)));
+        Assert.False(AreEven(new Piece(one, 2, 3), new Piece(other, 5, 3)));
+
+        static bool AreEven(params Piece[] pieces) => NcclCalls.AreEven([.. pieces.Select(NcclCalls.Place.Of)]);
     }
 
     [Theory]

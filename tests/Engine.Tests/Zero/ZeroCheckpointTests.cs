@@ -9,6 +9,10 @@ public sealed class ZeroCheckpointTests : IDisposable
 
     private const string Three = """{"stage": 3, "stage3_param_persistence_threshold": 0}""";
 
+    private const string Offloaded = """
+        {"stage": 3, "stage3_param_persistence_threshold": 0, "offload_optimizer": {"device": "cpu"}, "offload_param": {"device": "cpu"} }
+        """;
+
     private static readonly int[] Stages = [0, 1, 2, 3];
 
     private readonly string _folder = Directory.CreateTempSubdirectory("zero-checkpoint-tests-").FullName;
@@ -33,6 +37,17 @@ public sealed class ZeroCheckpointTests : IDisposable
     [MemberData(nameof(Loading))]
     public void Load_SavedByFourRanksInStageTwo_GoesOnAsIfNeverInterrupted(int ranks, int stage) =>
         LoadGoesOn((4, """{"stage": 2}"""), (ranks, $$"""{"stage": {{stage}}}"""), "");
+
+    [Theory]
+    [MemberData(nameof(Loading))]
+    public void Load_SavedByFourRanksInStageThreeWithOffload_GoesOnAsIfNeverInterrupted(int ranks, int stage) =>
+        LoadGoesOn((4, Offloaded), (ranks, $$"""{"stage": {{stage}}}"""), "");
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    public void Load_SavedWithoutOffload_GoesOnWithIt(int ranks) => LoadGoesOn((4, Three), (ranks, Offloaded), "");
 
     [Theory]
     [InlineData(2, """{"stage": 0}""", 4, """{"stage": 2, "round_robin_gradients": true}""")]

@@ -49,7 +49,7 @@ internal sealed class NcclCollectives : ICollectives
         Tensor[] tensors = [.. calls.SelectMany(call => call.Inputs.Concat(call.Outputs)).Select(piece => piece.Tensor).Distinct()];
         long[] tokens = _flight is null ? [] : [.. calls.Select(call => _flight.RecordStart(Enum.GetName(call.Kind)!, call.Name, call.Bytes, call.Type))];
         return Run(calls.Count == 1 ? calls[0].ToString() : $"{calls.Count} collectives from {calls[0]}", tensors, now, tokens,
-            (nccl, communicator, stream) => NcclCalls.Start(nccl, communicator, stream, calls, _rank));
+            NcclCalls.Collectives(calls, _rank));
     }
 
     public Work Send(Piece piece, int peer, int tag, string name, bool now)

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.ExceptionServices;
 using DeepSpeedSharp.Engine.Native;
 
 namespace DeepSpeedSharp.Engine.Comm.Nccl;
@@ -9,6 +10,7 @@ namespace DeepSpeedSharp.Engine.Comm.Nccl;
 internal sealed class NcclWatch : IDisposable
 {
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(1);
+    private static readonly TimeSpan ShortWait = TimeSpan.FromMilliseconds(2);
     private static readonly TimeSpan IdlePause = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan ErrorPeriod = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(5);
@@ -22,6 +24,7 @@ internal sealed class NcclWatch : IDisposable
     private readonly SemaphoreSlim _news = new(0);
     private readonly Thread _thread;
     private volatile bool _ending;
+    private int _launching; // given to the launcher, and not launched yet
 
     /// <param name="communicator">Whose collectives these are; disposed with the watch.</param>
     /// <param name="timeout">How long a collective may take once the GPU has come to it.</param>
@@ -46,23 +49,8 @@ internal sealed class NcclWatch : IDisposable
         {
             _communicator.ThrowIfFailed();
             using CudaDevice.Scope device = CudaDevice.Use(_communicator.Device);
-            nint stream = _communicator.Stream.Handle;
             QueuedCollective collective = _spare.TryPop(out QueuedCollective? used) ? used : new QueuedCollective();
             collective.Ready.Record(CudaStream.Current(_communicator.Device));
-            collective.Ready.HoldBack(stream);
-            try
-            {
-                _communicator.Run(operation, start);
-            }
-            catch (PeerLostException e)
-            {
-                // The connection may have broken here first; what was under way can never end.
-                PeerLostException verdict = _communicator.Failure ?? _report(e);
-                _communicator.Fail(verdict);
-                throw verdict;
-            }
-
-            collective.Done.Record(stream);
             collective.Begin(operation, tensors, ended);
             _running.Enqueue(collective);
             if (_running.Count == 1)
@@ -71,6 +59,8 @@ internal sealed class NcclWatch : IDisposable
             }
 
             QueuedCollective.Turn turn = collective.Current;
+            Interlocked.Increment(ref _launching);
+            NcclLauncher.Post(() => Launch(turn, operation, start));
             return new Work(turn.Completion.Task, () => HoldBack(turn));
         }
     }
@@ -110,9 +100,55 @@ internal sealed class NcclWatch : IDisposable
         }
     }
 
+    // On the launcher's thread.
+    private void Launch(QueuedCollective.Turn turn, string operation, Func<NcclLibrary, nint, nint, int> start)
+    {
+        try
+        {
+            CudaDevice.Set(_communicator.Device);
+            nint stream = _communicator.Stream.Handle;
+            turn.Place.Ready.HoldBack(stream);
+            _communicator.Run(operation, start);
+            turn.Place.Done.Record(stream);
+        }
+        catch (PeerLostException e)
+        {
+            // The connection may have broken here first; what was under way can never end.
+            _communicator.Fail(_communicator.Failure ?? _report(e));
+        }
+#pragma warning disable CA1031 // the thread serves all groups; who waits for the collective throws it
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            turn.Refusal = e;
+        }
+        finally
+        {
+            turn.IsLaunched = true;
+            Interlocked.Decrement(ref _launching);
+        }
+    }
+
+    // Ends: launching has a timeout of its own, and what is given up fails at once.
+    private static void AwaitLaunch(QueuedCollective.Turn turn)
+    {
+        long start = Stopwatch.GetTimestamp();
+        var spin = new SpinWait();
+        while (!turn.IsLaunched)
+        {
+            spin.SpinOnce(Stopwatch.GetElapsedTime(start) < ShortWait ? -1 : 20);
+        }
+    }
+
     private void HoldBack(QueuedCollective.Turn turn)
     {
+        AwaitLaunch(turn);
         _communicator.ThrowIfFailed();
+        if (turn.Refusal is { } refusal)
+        {
+            ExceptionDispatchInfo.Throw(refusal);
+        }
+
         lock (_order)
         {
             // Its event serves another collective once it has ended, and then there is nothing to wait for.
@@ -126,7 +162,7 @@ internal sealed class NcclWatch : IDisposable
 
     private void Follow()
     {
-        using CudaDevice.Scope device = CudaDevice.Use(_communicator.Device);
+        CudaDevice.Set(_communicator.Device);
         long lastCheck = Stopwatch.GetTimestamp();
         while (!_ending)
         {
@@ -181,7 +217,8 @@ internal sealed class NcclWatch : IDisposable
             QueuedCollective.Turn turn;
             lock (_order)
             {
-                if (!_running.TryPeek(out QueuedCollective? oldest) || !oldest.Done.IsDone)
+                if (!_running.TryPeek(out QueuedCollective? oldest) || !oldest.Current.IsLaunched
+                    || (oldest.Current.Refusal is null && !oldest.Done.IsDone))
                 {
                     return;
                 }
@@ -189,6 +226,13 @@ internal sealed class NcclWatch : IDisposable
                 _ = _running.Dequeue();
                 turn = oldest.End();
                 _spare.Push(oldest);
+            }
+
+            if (turn.Refusal is { } refusal)
+            {
+                turn.Completion.TrySetException(refusal);
+                _ = turn.Completion.Task.Exception; // observed: the handle may have no reader
+                continue;
             }
 
             turn.Ended?.Invoke();
@@ -200,12 +244,12 @@ internal sealed class NcclWatch : IDisposable
     {
         // An abort ends what runs; memory must not be freed before.
         long start = Stopwatch.GetTimestamp();
-        while (!_communicator.Stream.IsDone && Stopwatch.GetElapsedTime(start) < DrainTimeout)
+        while (!IsDrained() && Stopwatch.GetElapsedTime(start) < DrainTimeout)
         {
             _ = _news.Wait(Pause);
         }
 
-        bool isDrained = _communicator.Stream.IsDone;
+        bool isDrained = IsDrained();
         while (true)
         {
             QueuedCollective.Turn turn;
@@ -223,5 +267,7 @@ internal sealed class NcclWatch : IDisposable
             turn.Completion.TrySetException(failure);
             _ = turn.Completion.Task.Exception; // observed: the handle may have no reader
         }
+
+        bool IsDrained() => Volatile.Read(ref _launching) == 0 && _communicator.Stream.IsDone;
     }
 }

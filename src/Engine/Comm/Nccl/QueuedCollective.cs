@@ -17,6 +17,16 @@ internal sealed class QueuedCollective : IDisposable
         public TaskCompletionSource Completion { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public bool HasEnded { get; set; }
+
+        /// <summary>Whether NCCL has it, or refused it. Only then the mark of its end is its own.</summary>
+        public bool IsLaunched
+        {
+            get => Volatile.Read(ref field);
+            set => Volatile.Write(ref field, value);
+        }
+
+        /// <summary>What was wrong with the call itself.</summary>
+        public Exception? Refusal { get; set; }
     }
 
     private Tensor[] _held = [];
