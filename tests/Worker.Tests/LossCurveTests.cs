@@ -75,12 +75,15 @@ public sealed class LossCurveTests : IDisposable
     [InlineData("")]
     [InlineData("", 2)]
     [InlineData("", 3)]
+    [InlineData("", 3, true)]
     [InlineData("--shuffle --dropout 0.1 --model gpt2 --n-layer 2 --n-head 2 --n-embd 32 --vocab-size 512")]
-    public void Resume_AfterSigkillAtARandomStep_RepeatsTheUninterruptedCurveToTheLastDigit(string options, int stage = 0)
+    public void Resume_AfterSigkillAtARandomStep_RepeatsTheUninterruptedCurveToTheLastDigit(string options, int stage = 0, bool isOnDisk = false)
     {
+        string swap = Path.Combine(_folder, "swap");
+        string offload = isOnDisk ? $$""", "sub_group_size": 2000, "offload_optimizer": {"device": "nvme", "nvme_path": "{{swap}}"} """ : "";
         string config = Write("ds.json", $$"""
             {"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 2, "optimizer": {"type": "AdamW", "params": {"lr": 1e-3} },
-             "zero_optimization": {"stage": {{stage}} },
+             "zero_optimization": {"stage": {{stage}} {{offload}} },
              "scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 20} } }
             """);
         const int Steps = 40;
@@ -109,6 +112,10 @@ public sealed class LossCurveTests : IDisposable
 
         MetricsLine[] resumed = MetricsLine.Read(metrics);
         Assert.Equal(uninterrupted, resumed);
+        if (isOnDisk)
+        {
+            Assert.Empty(Directory.GetFileSystemEntries(swap)); // also what the killed rank left
+        }
     }
 
     private MetricsLine[] Train(int ranks, string config, int steps, string options = "")
