@@ -52,6 +52,10 @@ public sealed partial class DeepSpeedEngine
     /// "peak memory: host 45.60 GiB, gpu 12.30 GiB".</summary>
     public string PeakMemory => Observability.MemoryReport.Peak(Device);
 
+    /// <summary>Memory of this rank's GPU now; null on the CPU.</summary>
+    public GpuMemory? GpuMemory => Device.type == TorchSharp.DeviceType.CUDA && Native.CudaMemory.Read(Device.index) is { } use
+        ? new GpuMemory(use.Allocated, use.PeakAllocated, use.Reserved) : null;
+
     /// <summary>Bytes of host memory that offloaded state of this rank takes; 0 without offload. <see cref="ModelStateBytes"/> are those
     /// on the device.</summary>
     public long OffloadedBytes => _parameters.Offload?.HostBytes ?? 0;

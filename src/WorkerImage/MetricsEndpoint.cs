@@ -1,5 +1,6 @@
 using System.Text.Json;
 using DeepSpeedSharp.Engine;
+using DeepSpeedSharp.Engine.Comm.Recording;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -12,12 +13,14 @@ namespace DeepSpeedSharp.Worker;
 internal sealed class MetricsEndpoint : IDisposable
 {
     private readonly CollectorRegistry _registry = Metrics.NewCustomRegistry();
-    private readonly Gauge _step, _loss, _learningRate, _gradientNorm, _lossScale, _utilization, _checkpointTime;
-    private readonly Counter _samples, _tokens, _overflows;
+    private readonly Gauge _step, _loss, _learningRate, _gradientNorm, _lossScale, _utilization, _tokensPerSecond, _checkpointTime;
+    private readonly Gauge _gpuAllocated, _gpuPeak;
+    private readonly Counter _samples, _tokens, _overflows, _collectiveSeconds, _collectiveBytes, _collectives;
     private readonly Histogram _stepSeconds, _checkpointSeconds;
     private WebApplication? _server;
 
-    public MetricsEndpoint()
+    /// <param name="engine">Is asked for memory and collectives whenever somebody looks.</param>
+    public MetricsEndpoint(DeepSpeedEngine engine)
     {
         MetricFactory factory = Metrics.WithCustomRegistry(_registry);
         _step = factory.CreateGauge("deepspeed_step", "Optimizer steps trained.");
@@ -29,6 +32,14 @@ internal sealed class MetricsEndpoint : IDisposable
         _lossScale = factory.CreateGauge("deepspeed_loss_scale", "Loss scale of fp16 training after the last step.", absent);
         _utilization = factory.CreateGauge("deepspeed_model_flops_utilization_ratio",
             "Model flops of the last step as a share of the GPUs' peak (MFU).", absent);
+        _tokensPerSecond = factory.CreateGauge("deepspeed_tokens_per_second", "Tokens of the last step over its duration, over all ranks.", absent);
+        _gpuAllocated = factory.CreateGauge("deepspeed_gpu_memory_allocated_bytes", "Memory that tensors take on the GPU of this rank.", absent);
+        _gpuPeak = factory.CreateGauge("deepspeed_gpu_memory_peak_bytes", "The most that tensors have taken on the GPU of this rank.", absent);
+        _collectiveSeconds = factory.CreateCounter("deepspeed_collective_seconds_total",
+            "Time from the call of a collective to its end on this rank, waiting for other ranks included; may overlap with computation.", "op");
+        _collectiveBytes = factory.CreateCounter("deepspeed_collective_bytes_total", "Messages of collectives of this rank.", "op");
+        _collectives = factory.CreateCounter("deepspeed_collectives_total", "Collectives of this rank.", "op");
+        _registry.AddBeforeCollectCallback(() => Look(engine));
         _overflows = factory.CreateCounter("deepspeed_overflow_steps_total", "Steps skipped by this process because a gradient overflowed.");
         _samples = factory.CreateCounter("deepspeed_samples_total", "Samples trained over all ranks by this process.");
         _tokens = factory.CreateCounter("deepspeed_tokens_total", "Tokens trained over all ranks by this process.");
@@ -102,6 +113,7 @@ internal sealed class MetricsEndpoint : IDisposable
         _overflows.Inc(metrics.Overflow ? 1 : 0);
         _samples.Inc(samples);
         _tokens.Inc(tokens);
+        _tokensPerSecond.Set(tokens / Math.Max(1e-9, seconds));
         _stepSeconds.Observe(seconds);
     }
 
@@ -110,6 +122,23 @@ internal sealed class MetricsEndpoint : IDisposable
 
     /// <summary>That a checkpoint is complete.</summary>
     public void ReportCheckpoint(DateTimeOffset time) => _checkpointTime.Set(time.ToUnixTimeSeconds());
+
+    private void Look(DeepSpeedEngine engine)
+    {
+        if (engine.GpuMemory is { } memory)
+        {
+            _gpuAllocated.Set(memory.Allocated);
+            _gpuPeak.Set(memory.PeakAllocated ?? memory.Allocated);
+        }
+
+        foreach ((string operation, CollectiveTotals totals) in engine.Group.FlightRecorder?.Totals() ?? new Dictionary<string, CollectiveTotals>())
+        {
+            string op = JsonNamingPolicy.SnakeCaseLower.ConvertName(operation);
+            _collectiveSeconds.WithLabels(op).IncTo(totals.Time.TotalSeconds);
+            _collectiveBytes.WithLabels(op).IncTo(totals.Bytes);
+            _collectives.WithLabels(op).IncTo(totals.Count);
+        }
+    }
 
     public void Dispose()
     {

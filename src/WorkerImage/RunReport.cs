@@ -39,7 +39,7 @@ internal sealed class RunReport : IDisposable
 
         if (environment.LocalRank == 0 && options.MetricsPort is { } port)
         {
-            _endpoint = new MetricsEndpoint();
+            _endpoint = new MetricsEndpoint(engine);
             _endpoint.Start(port, options.MetricsPath, loopbackOnly: System.Net.IPAddress.TryParse(environment.MasterAddress, out System.Net.IPAddress? a)
                 && System.Net.IPAddress.IsLoopback(a));
         }

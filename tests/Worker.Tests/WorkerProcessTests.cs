@@ -1,5 +1,6 @@
 using System.Net.Http.Json;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 
 namespace DeepSpeedSharp.Worker.Tests;
 
@@ -124,12 +125,48 @@ public sealed class WorkerProcessTests : IDisposable
         Assert.Matches(@"(?m)^deepspeed_samples_total \d", metrics);
         Assert.Matches(@"(?m)^deepspeed_overflow_steps_total 0$", metrics);
         Assert.Matches(@"(?m)^deepspeed_model_flops_utilization_ratio 0\.\d", metrics);
+        Assert.Matches(@"(?m)^deepspeed_tokens_per_second [1-9]", metrics);
         Assert.DoesNotMatch(@"(?m)^deepspeed_loss_scale ", metrics); // in fp16 alone
+        Assert.DoesNotMatch(@"(?m)^deepspeed_(gpu_memory|collective).*[ }]\d", metrics); // one rank, on the CPU
         Assert.True(progress.GetProperty("step").GetInt64() > 0);
         Assert.Equal(1_000_000, progress.GetProperty("totalSteps").GetInt64());
         Assert.True(progress.GetProperty("lastCheckpointStep").GetInt64() >= 5);
         Assert.Equal(3, progress.GetProperty("attempt").GetInt32());
         Assert.Equal("ok\n", health);
+    }
+
+    [Fact]
+    public void Endpoints_TwoRanks_CountCollectivesByOperation()
+    {
+        int port = TestPorts.Free();
+        RunningWorker[] world = RunningWorker.StartWorld(2, $"{Tiny} --max-steps 1000000 --metrics-port {port}");
+        try
+        {
+            using var client = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
+            string metrics = "";
+            Poll.Until(() => world[0].HasExited || (metrics = Get()).Contains("deepspeed_step 5", StringComparison.Ordinal)
+                || Regex.IsMatch(metrics, @"(?m)^deepspeed_step [1-9]\d+$"), "five steps", () => world[0].Output + metrics);
+
+            Assert.Matches(@"(?m)^deepspeed_collectives_total\{op=""all_reduce""\} [1-9]", metrics);
+            Assert.Matches(@"(?m)^deepspeed_collective_bytes_total\{op=""all_reduce""\} [1-9]\d{3}", metrics);
+            Assert.Matches(@"(?m)^deepspeed_collective_seconds_total\{op=""all_reduce""\} \d", metrics);
+
+            string Get()
+            {
+                try
+                {
+                    return client.GetStringAsync("/metrics", TestContext.Current.CancellationToken).GetAwaiter().GetResult();
+                }
+                catch (HttpRequestException)
+                {
+                    return ""; // not there yet
+                }
+            }
+        }
+        finally
+        {
+            Array.ForEach(world, w => w.Dispose());
+        }
     }
 
     [Fact]

@@ -16,6 +16,7 @@ public sealed class FlightRecorder
     private readonly TimeProvider _clock;
     private readonly long _origin;
     private readonly DateTimeOffset _originTime;
+    private readonly Dictionary<string, CollectiveTotals> _totals = [];
     private long _next;
     private long _step;
 
@@ -42,6 +43,15 @@ public sealed class FlightRecorder
         lock (_lock)
         {
             return [.. Indices().Select(index => Record(_ring[index % _ring.Length]))];
+        }
+    }
+
+    /// <summary>What the collectives that have ended took, by operation (<c>AllReduce</c>), in all groups.</summary>
+    public IReadOnlyDictionary<string, CollectiveTotals> Totals()
+    {
+        lock (_lock)
+        {
+            return new Dictionary<string, CollectiveTotals>(_totals);
         }
     }
 
@@ -127,6 +137,9 @@ public sealed class FlightRecorder
             {
                 // 0 stands for "under way".
                 entry.EndedAt = Math.Max(1, _clock.GetTimestamp());
+                CollectiveTotals before = _totals.GetValueOrDefault(entry.Operation);
+                _totals[entry.Operation] = new CollectiveTotals(before.Count + 1, before.Bytes + entry.Bytes,
+                    before.Time + _clock.GetElapsedTime(entry.StartedAt, entry.EndedAt));
             }
         }
     }
