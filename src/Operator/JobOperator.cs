@@ -69,10 +69,15 @@ internal sealed class JobOperator : IDisposable
     /// <summary>Whether the caches are filled.</summary>
     public bool IsReady => _jobs.Synced.IsCompletedSuccessfully && _pods.Synced.IsCompletedSuccessfully;
 
+    /// <summary>Whether this process may act: it has the lease, or needs none.</summary>
+    internal bool Leads => _elector?.IsLeader ?? true;
+
     /// <summary>Whether everything up to these versions was seen and every pass that follows from it is over.</summary>
     /// <param name="jobs">Version of the last change of a job.</param>
     /// <param name="pods">Version of the last change of a pod.</param>
-    internal bool IsQuiet(long jobs, long pods) => IsReady && _jobs.HasSeen(jobs) && _pods.HasSeen(pods) && _controller.Queue.IsIdle;
+    /// <param name="machines">Version of the last change of a machine.</param>
+    internal bool IsQuiet(long jobs, long pods, long machines) => IsReady && _jobs.HasSeen(jobs) && _pods.HasSeen(pods)
+        && _nodes?.HasSeen(machines) != false && _controller.Queue.IsIdle;
 
     /// <summary>Runs until cancelled; returns when the last pass is over. Throws when a part of it breaks down.</summary>
     public async Task RunAsync(CancellationToken stop)

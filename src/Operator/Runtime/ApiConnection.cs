@@ -1,5 +1,4 @@
 using System.Net.Http.Headers;
-using System.Text;
 using System.Text.Json;
 using k8s;
 
@@ -101,27 +100,25 @@ internal sealed class ApiConnection(Kubernetes client, TimeProvider time, Func<b
     private async Task<JsonElement> SendAsync(
         HttpMethod method, string path, string? body, string contentType, CancellationToken cancel)
     {
-        if (method != HttpMethod.Get && mayWrite?.Invoke() == false)
-        {
-            throw new LeadershipLostException($"{method} {path} was not sent: this process does not lead any more");
-        }
-
+        using GuardedContent? content = body is null ? null : new GuardedContent(body, contentType, $"{method} {path}", mayWrite);
+        content?.Check();
         using var limit = new CancellationTokenSource(Limit, time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancel, limit.Token);
         try
         {
             using HttpRequestMessage request = await RequestAsync(method, path, either.Token);
-            if (body is not null)
-            {
-                request.Content = new StringContent(body, Encoding.UTF8, MediaTypeHeaderValue.Parse(contentType));
-            }
-
+            request.Content = content;
             using HttpResponseMessage response = await client.HttpClient.SendAsync(
                 request, HttpCompletionOption.ResponseHeadersRead, either.Token);
             await ThrowOnErrorAsync(response, $"{method} {path}", either.Token);
             await using Stream stream = await response.Content.ReadAsStreamAsync(either.Token);
             using JsonDocument document = await JsonDocument.ParseAsync(stream, default, either.Token);
             return document.RootElement.Clone();
+        }
+        catch (HttpRequestException) when (mayWrite?.Invoke() == false)
+        {
+            content?.Check(); // why nothing was sent matters more than how that looked to the connection
+            throw;
         }
         catch (OperationCanceledException) when (limit.IsCancellationRequested && !cancel.IsCancellationRequested)
         {
