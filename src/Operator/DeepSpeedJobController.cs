@@ -134,7 +134,8 @@ internal sealed class DeepSpeedJobController(
         return errors.All;
     }
 
-    // Kept in memory only: after a restart of the operator the cause is looked for once more.
+    // Kept in memory only: after a restart of the operator the cause is looked for once more. A time that lies ahead was seen
+    // before the clock was set back.
     private DateTimeOffset? FailureSeen(DeepSpeedJob job, JobSnapshot snapshot)
     {
         if (snapshot.Status.IsFinished() || NodeFailure.Find(snapshot).Count == 0)
@@ -145,7 +146,7 @@ internal sealed class DeepSpeedJobController(
 
         var seen = new FirstFailure(job.Metadata.Uid, snapshot.Status.Attempt, snapshot.Now);
         return _failures.AddOrUpdate(job.Key, seen,
-            (_, old) => old.Uid == seen.Uid && old.Attempt == seen.Attempt ? old : seen).Time;
+            (_, old) => old.Uid == seen.Uid && old.Attempt == seen.Attempt && old.Time <= seen.Time ? old : seen).Time;
     }
 
     private static DeepSpeedJobStatus Refused(JobSnapshot observed, DeepSpeedJobStatus status, ObjectRefusedException e) =>

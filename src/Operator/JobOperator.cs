@@ -123,8 +123,23 @@ internal sealed class JobOperator : IDisposable
         }
         else
         {
-            await _elector.RunAsync(LeadAsync, stop);
+            await _elector.RunAsync(TakeOverAsync, stop);
         }
+    }
+
+    // The watch of a new leader may be behind the last writes of the old one, and then a finished job would look alive.
+    private async Task TakeOverAsync(CancellationToken stop, CancellationToken abort)
+    {
+        try
+        {
+            await Task.WhenAll(_jobs.ListAgainAsync(stop), _pods.ListAgainAsync(stop));
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            return;
+        }
+
+        await LeadAsync(stop, abort);
     }
 
     private Task LeadAsync(CancellationToken stop, CancellationToken abort) =>

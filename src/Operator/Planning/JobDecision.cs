@@ -17,6 +17,9 @@ internal sealed record JobDecision
     // Pods that end are seen as events; this is for those that never do.
     private static readonly TimeSpan LookAtEndingPods = TimeSpan.FromSeconds(10);
 
+    // By how much the clocks of two replicas may differ.
+    private static readonly TimeSpan ClockSkew = TimeSpan.FromMinutes(1);
+
     /// <summary>The status to write.</summary>
     public required DeepSpeedJobStatus Status { get; init; }
 
@@ -117,7 +120,7 @@ internal sealed record JobDecision
         PodSnapshot[] ending = [.. job.OlderPods.Where(p => !p.IsFinished && !job.IsLost(p))];
         int[] missing = [.. Enumerable.Range(0, job.Desired).Except(job.CurrentPods.Select(p => p.Index))
             .Except(job.Succeeded)];
-        TimeSpan backoff = job.Status.NextStartTime - job.Now ?? TimeSpan.Zero;
+        TimeSpan backoff = Backoff(job);
         if (job.ConfigWait is not null && missing.Length > 0)
         {
             return Wait(job) with { Delete = old };
@@ -206,6 +209,10 @@ internal sealed record JobDecision
         .Where(p => !p.IsFinished && p.ClusterNode is { } machine && job.NotReady.ContainsKey(machine))
         .Select(p => (TimeSpan?)(job.NotReady[p.ClusterNode!] + job.Spec.NodeLoss() - job.Now))
         .Where(t => t > TimeSpan.Zero).Min();
+
+    // Time until the next start. No pause is longer than the longest: the clock was set back since this one was written.
+    private static TimeSpan Backoff(JobSnapshot job) => job.Status.NextStartTime - job.Now is { } wait
+        && wait <= (job.Spec?.BackoffMax() ?? TimeSpan.Zero) + ClockSkew ? wait : TimeSpan.Zero;
 
     // Steps that were not worth a write yet are written later.
     private static TimeSpan? NextProgress(JobSnapshot job) =>

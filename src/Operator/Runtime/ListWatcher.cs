@@ -45,6 +45,8 @@ internal sealed class ListWatcher<T>(
     where T : class
 {
     private readonly TaskCompletionSource _synced = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly CancellationTokenSource _again = new();
+    private readonly TaskCompletionSource _listedAgain = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly string _selector = labelSelector.Length == 0 ? "" : $"&labelSelector={Uri.EscapeDataString(labelSelector)}";
     private string? _version;
     private string _lastSeen = "0";
@@ -56,6 +58,15 @@ internal sealed class ListWatcher<T>(
     internal bool HasSeen(long version) =>
         long.TryParse(Volatile.Read(ref _lastSeen), NumberStyles.None, CultureInfo.InvariantCulture, out long seen) && seen >= version;
 
+    /// <summary>Lists once more, for one caller in the life of this object. Afterwards the cache holds everything that was
+    /// written before this call, also by others: a watch may be behind.</summary>
+    /// <param name="stop">Ends the wait.</param>
+    public async Task ListAgainAsync(CancellationToken stop)
+    {
+        await _again.CancelAsync();
+        await _listedAgain.Task.WaitAsync(stop);
+    }
+
     /// <summary>Runs until cancelled; survives any outage of the API server.</summary>
     public async Task RunAsync(CancellationToken stop)
     {
@@ -63,13 +74,19 @@ internal sealed class ListWatcher<T>(
         while (!stop.IsCancellationRequested)
         {
             long begin = time.GetTimestamp();
+            bool isAsked = IsAsked;
             try
             {
-                if (_version is null)
+                if (_version is null || isAsked)
                 {
                     _version = await ListAsync(stop);
                     _synced.TrySetResult();
                     failures = 0;
+                }
+
+                if (isAsked)
+                {
+                    _listedAgain.TrySetResult();
                 }
 
                 await WatchAsync(stop);
@@ -79,6 +96,10 @@ internal sealed class ListWatcher<T>(
             catch (OperationCanceledException) when (stop.IsCancellationRequested)
             {
                 return;
+            }
+            catch (OperationCanceledException) when (IsAsked)
+            {
+                // Only the watch was ended.
             }
             catch (ApiException e) when (e.IsGone)
             {
@@ -96,6 +117,8 @@ internal sealed class ListWatcher<T>(
             }
         }
     }
+
+    private bool IsAsked => _again.IsCancellationRequested && !_listedAgain.Task.IsCompleted;
 
     private bool IsHealthy(long begin) => time.GetElapsedTime(begin) >= options.Healthy;
 
@@ -131,7 +154,8 @@ internal sealed class ListWatcher<T>(
         // Watches of many replicas and kinds should not all end at the same moment.
         int seconds = Random.Shared.Next(300, 600);
         using var idle = new CancellationTokenSource(options.Idle, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(stop, idle.Token);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(
+            stop, idle.Token, _listedAgain.Task.IsCompleted ? CancellationToken.None : _again.Token);
         try
         {
             using HttpResponseMessage response = await api.OpenAsync(
@@ -148,9 +172,10 @@ internal sealed class ListWatcher<T>(
                 }
             }
         }
-        catch (OperationCanceledException) when (idle.IsCancellationRequested && !stop.IsCancellationRequested)
+        catch (OperationCanceledException e) when (!stop.IsCancellationRequested && !IsAsked)
         {
-            throw new TimeoutException($"no line for {options.Idle.TotalSeconds:0} s");
+            // The connection's own time limit ends a server that never answers at all.
+            throw new TimeoutException(idle.IsCancellationRequested ? $"no line for {options.Idle.TotalSeconds:0} s" : e.Message, e);
         }
     }
 
