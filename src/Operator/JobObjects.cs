@@ -118,15 +118,18 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
             await Parallel.ForEachAsync(nodes.Skip(done).Take(batch), Parallelism(cancel), async (index, token) =>
             {
                 object pod = WorkerPods.Build(owner, spec, attempt, plan.Nodes[index], status.AvoidedNodes);
-                JsonElement created = await CreateOwnedAsync(owner, "pods", pod, WorkerPods.Name(owner.Name, attempt, index), token);
-                PodSnapshot snapshot = PodSnapshot.Read(created);
-                pods.Put(snapshot.Key, created.GetProperty("metadata").GetProperty("resourceVersion").GetString()!, snapshot);
+                Cached<PodSnapshot> created = await CreateOwnedAsync(
+                    owner, "pods", pod, WorkerPods.Name(owner.Name, attempt, index), ReadPod, token);
+                pods.Put(created.Value.Key, created.Version, created.Value);
             });
         }
 
         metrics.PodsCreated(nodes.Count);
         Log.PodsCreated(log, job.Key, nodes.Count, attempt);
     }
+
+    private static Cached<PodSnapshot> ReadPod(JsonElement pod) =>
+        new(pod.GetProperty("metadata").GetProperty("resourceVersion").GetString()!, PodSnapshot.Read(pod));
 
     private async Task CreateGuardsAsync(JobOwner owner, DeepSpeedJobSpec spec, int pods, CancellationToken cancel)
     {
@@ -150,8 +153,9 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
     {
         string hash = SpecHash.OfText(KubernetesJson.Serialize(wanted));
         wanted.Metadata.Annotations = new Dictionary<string, string> { [JobLabels.AppliedHash] = hash };
-        JsonElement found = await CreateOwnedAsync(owner, plural, wanted, wanted.Metadata.Name, cancel, collection);
-        if (found.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash) != hash)
+        string? found = await CreateOwnedAsync(owner, plural, wanted, wanted.Metadata.Name,
+            o => o.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash), cancel, collection);
+        if (found != hash)
         {
             await api.ApplyAsync($"{collection}/{wanted.Metadata.Name}", wanted, JobLabels.ManagedBy, cancel);
         }
@@ -173,20 +177,23 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
     private static bool IsOwned(JsonElement metadata, string uid) =>
         metadata.Get("ownerReferences") is { ValueKind: JsonValueKind.Array } owners && owners.EnumerateArray().Any(o => o.Text("uid") == uid);
 
-    private async Task<JsonElement> CreateOwnedAsync(
-        JobOwner owner, string plural, object body, string name, CancellationToken cancel, string? collection = null)
+    private Task CreateOwnedAsync(JobOwner owner, string plural, object body, string name, CancellationToken cancel) =>
+        CreateOwnedAsync(owner, plural, body, name, _ => true, cancel);
+
+    private async Task<T> CreateOwnedAsync<T>(JobOwner owner, string plural, object body, string name,
+        Func<JsonElement, T> read, CancellationToken cancel, string? collection = null)
     {
         collection ??= Core(owner.Namespace, plural);
         try
         {
-            return await api.PostAsync($"{collection}?fieldManager={JobLabels.ManagedBy}", body, cancel);
+            return await api.PostAsync($"{collection}?fieldManager={JobLabels.ManagedBy}", body, read, cancel);
         }
         catch (ApiException e) when (e.IsAlreadyExists)
         {
             JsonElement existing = await api.GetAsync($"{collection}/{name}", cancel);
             if (IsOwned(existing.Get("metadata"), owner.Uid))
             {
-                return existing;
+                return read(existing);
             }
 
             // Mostly what is left of a deleted job of the same name.

@@ -39,8 +39,8 @@ internal sealed class JobOperator : IDisposable
         _elector = options.Leader is { } leader ? new LeaderElector(free, leader, watch.Time, watch.Log) : null;
         ApiConnection api = _elector is null ? free : new ApiConnection(client, watch.Time, () => _elector.IsLeader);
         string scope = options.Namespace is { } ns ? $"/namespaces/{ns}" : "";
-        _jobs = Watch($"/apis/{DeepSpeedJob.GroupVersion}{scope}/{DeepSpeedJob.Plural}", "", DeepSpeedJob.Read, _caches.Jobs);
-        _pods = Watch($"/api/v1{scope}/pods", $"{JobLabels.Job}=true", PodSnapshot.Read, _caches.Pods);
+        _jobs = Watch($"/apis/{DeepSpeedJob.GroupVersion}{scope}/{DeepSpeedJob.Plural}", "", _caches.ReadJob, _caches.Jobs);
+        _pods = Watch($"/api/v1{scope}/pods", $"{JobLabels.Job}=true", new PodReader().Read, _caches.Pods);
         _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", NodeSnapshot.Read, _caches.Nodes) : null;
         _controller = new Controller<DeepSpeedJob>(_caches.Jobs, j => j.Key,
                 (before, after) => before.Metadata.Uid != after.Metadata.Uid

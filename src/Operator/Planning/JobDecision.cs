@@ -198,7 +198,7 @@ internal sealed record JobDecision
     // The spec was edited before the attempt ever ran, for example because it found no place: nothing is lost by
     // starting over, and pods of two specs must not meet.
     private static bool MustStartOver(JobSnapshot job) =>
-        job.Problems.Count == 0 && job.Spec is { } spec && job.Status.SpecHash is { } hash && hash != SpecHash.Of(spec)
+        job.Problems.Count == 0 && job.Spec is { } spec && job.Status.SpecHash is { } hash && hash != (job.SpecHash ?? SpecHash.Of(spec))
         && !job.Status.HasRun();
 
     // When the machine of a pod will have been silent for long enough.
