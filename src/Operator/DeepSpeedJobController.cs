@@ -64,6 +64,11 @@ internal sealed class DeepSpeedJobController(
                 await objects.DeleteBudgetAsync(entity, cancel);
             }
 
+            if (decision.RestoreService)
+            {
+                await objects.EnsureServiceAsync(entity, status, cancel);
+            }
+
             if (decision.CreateNodes.Count > 0)
             {
                 await objects.CreateAsync(entity, status, decision.CreateNodes, observed.Config, cancel);
@@ -132,6 +137,7 @@ internal sealed class DeepSpeedJobController(
             ConfigWait = wait,
             Status = job.Status,
             Pods = caches.Pods.Group(job.Metadata.Uid),
+            HasService = caches.Services.Group(job.Metadata.Uid).Count > 0,
             Config = config,
             Progress = known?.Report,
             MovedAt = known?.MovedAt,
@@ -251,13 +257,15 @@ internal sealed class DeepSpeedJobController(
 /// <summary>What is known of the cluster.</summary>
 /// <param name="Jobs">All jobs.</param>
 /// <param name="Pods">Their pods, in groups by owner.</param>
+/// <param name="Services">Their Services, in groups by owner.</param>
 /// <param name="Nodes">The machines; empty where they may not be watched.</param>
 /// <param name="Progress">The latest reports of rank 0.</param>
 internal sealed record JobCaches(
-    ObjectCache<DeepSpeedJob> Jobs, ObjectCache<PodSnapshot> Pods, ObjectCache<NodeSnapshot> Nodes, ProgressBoard Progress)
+    ObjectCache<DeepSpeedJob> Jobs, ObjectCache<PodSnapshot> Pods, ObjectCache<ServiceSnapshot> Services,
+    ObjectCache<NodeSnapshot> Nodes, ProgressBoard Progress)
 {
     /// <summary>Empty caches.</summary>
-    public static JobCaches Create() => new(new(_ => null), new(p => p.OwnerUid),
+    public static JobCaches Create() => new(new(_ => null), new(p => p.OwnerUid), new(s => s.OwnerUid),
         new(n => n.NotReadySince is null ? null : "not-ready"), new ProgressBoard());
 
     /// <summary>Reads a job, of which parts that did not change are shared with what is known.</summary>

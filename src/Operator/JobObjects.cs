@@ -25,7 +25,7 @@ internal sealed class ObjectRefusedException(string reason, string message, bool
 }
 
 /// <summary>Creates and deletes a job's objects. Names are fixed by job, attempt and node, so doing it twice is harmless.</summary>
-internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pods, OperatorMetrics metrics, ILogger log)
+internal sealed class JobObjects(ApiConnection api, JobCaches caches, OperatorMetrics metrics, ILogger log)
 {
     private const int MostParallel = 50;
 
@@ -103,7 +103,7 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         JobPlan plan = JobPlan.From(spec, new JobIdentity(owner.Name, owner.Namespace, owner.Uid, attempt, status.Restarts),
             WorkerPods.Placement(owner, spec, attempt), JobConfig.Elasticity(config));
         await DeleteOldConfigMapsAsync(owner, attempt, cancel);
-        await EnsureAsync(owner, "services", HeadlessService.Build(owner, spec), Core(owner.Namespace, "services"), cancel);
+        await EnsureServiceAsync(job, status, cancel);
         await CreateOwnedAsync(owner, "configmaps", AttemptConfigMap.Build(owner, attempt, plan, config),
             AttemptConfigMap.Name(owner.Name, attempt), cancel);
         await CreateGuardsAsync(owner, spec, status.Nodes!.Desired, cancel);
@@ -120,7 +120,7 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
                 object pod = WorkerPods.Build(owner, spec, attempt, plan.Nodes[index], status.AvoidedNodes);
                 Cached<PodSnapshot> created = await CreateOwnedAsync(
                     owner, "pods", pod, WorkerPods.Name(owner.Name, attempt, index), ReadPod, token);
-                pods.Put(created.Value.Key, created.Version, created.Value);
+                caches.Pods.Put(created.Value.Key, created.Version, created.Value);
             });
         }
 
@@ -128,8 +128,21 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         Log.PodsCreated(log, job.Key, nodes.Count, attempt);
     }
 
+    /// <summary>Creates the Service that gives a job's pods their names, or brings it to what the spec says now.</summary>
+    /// <param name="job">The job, with a valid spec.</param>
+    /// <param name="status">Its status, which says how many nodes it has.</param>
+    /// <param name="cancel">Ends the work.</param>
+    public Task EnsureServiceAsync(DeepSpeedJob job, DeepSpeedJobStatus status, CancellationToken cancel)
+    {
+        var owner = JobOwner.Of(job);
+        return EnsureAsync(owner, "services", HeadlessService.Build(owner, job.Spec!.At(status)), Core(owner.Namespace, "services"), cancel,
+            service => caches.Services.Put(job.Key, VersionOf(service), ServiceSnapshot.Read(service)));
+    }
+
+    private static string VersionOf(JsonElement item) => item.GetProperty("metadata").GetProperty("resourceVersion").GetString()!;
+
     private static Cached<PodSnapshot> ReadPod(JsonElement pod) =>
-        new(pod.GetProperty("metadata").GetProperty("resourceVersion").GetString()!, PodSnapshot.Read(pod));
+        new(VersionOf(pod), PodSnapshot.Read(pod));
 
     private async Task CreateGuardsAsync(JobOwner owner, DeepSpeedJobSpec spec, int pods, CancellationToken cancel)
     {
@@ -148,13 +161,17 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
     }
 
     // Creates an object that lives as long as the job, or brings it to what the spec says now. Its hash says when that is needed.
-    private async Task EnsureAsync<T>(JobOwner owner, string plural, T wanted, string collection, CancellationToken cancel)
+    private async Task EnsureAsync<T>(
+        JobOwner owner, string plural, T wanted, string collection, CancellationToken cancel, Action<JsonElement>? seen = null)
         where T : IKubernetesObject<V1ObjectMeta>
     {
         string hash = SpecHash.OfText(KubernetesJson.Serialize(wanted));
         wanted.Metadata.Annotations = new Dictionary<string, string> { [JobLabels.AppliedHash] = hash };
-        string? found = await CreateOwnedAsync(owner, plural, wanted, wanted.Metadata.Name,
-            o => o.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash), cancel, collection);
+        string? found = await CreateOwnedAsync(owner, plural, wanted, wanted.Metadata.Name, o =>
+        {
+            seen?.Invoke(o);
+            return o.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash);
+        }, cancel, collection);
         if (found != hash)
         {
             await api.ApplyAsync($"{collection}/{wanted.Metadata.Name}", wanted, JobLabels.ManagedBy, cancel);

@@ -26,6 +26,9 @@ internal sealed record JobDecision
     /// <summary>Pods to delete.</summary>
     public IReadOnlyList<PodDeletion> Delete { get; init; } = [];
 
+    /// <summary>Whether the Service of pods that exist is gone and to be made again; that of new pods is made with them.</summary>
+    public bool RestoreService { get; init; }
+
     /// <summary>Whether the job does not run any more, so that what protects its running pods goes.</summary>
     public bool RemoveBudget { get; init; }
 
@@ -132,6 +135,7 @@ internal sealed record JobDecision
             Status = job.Status,
             Delete = old,
             CreateNodes = !blocks && backoff <= TimeSpan.Zero ? missing : [],
+            RestoreService = missing.Length == 0 && !job.HasService && job.Problems.Count == 0,
             RequeueAfter = Soonest(
                 backoff > TimeSpan.Zero ? backoff : null,
                 ending.Length > 0 ? LookAtEndingPods : null,

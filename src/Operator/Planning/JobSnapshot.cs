@@ -56,6 +56,9 @@ internal sealed record JobSnapshot
         }
     } = [];
 
+    /// <summary>Whether the Service that gives the pods their names is there.</summary>
+    public bool HasService { get; init; } = true;
+
     /// <summary>The latest report of rank 0.</summary>
     public ProgressReport? Progress { get; init; }
 
