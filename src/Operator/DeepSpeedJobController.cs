@@ -20,7 +20,7 @@ internal sealed class DeepSpeedJobController(
 {
     private readonly ConcurrentDictionary<string, FirstFailure> _failures = new();
     private readonly ConcurrentDictionary<string, LastWrite> _writes = new();
-    private readonly ConditionalWeakTable<DeepSpeedJobSpec, SpecFacts> _facts = [];
+    private readonly ConditionalWeakTable<DeepSpeedJobSpec, SpecFacts> _facts = new();
 
     /// <inheritdoc/>
     public async Task<ReconcileResult> ReconcileAsync(DeepSpeedJob entity, CancellationToken cancel)
@@ -74,7 +74,10 @@ internal sealed class DeepSpeedJobController(
                 await objects.CreateAsync(entity, status, decision.CreateNodes, observed.Config, cancel);
 
                 // The next pass sees these pods and writes what follows from them, once.
-                return ReconcileResult.RequeueAfter(TimeSpan.Zero);
+                if (!decision.CreatesMore)
+                {
+                    return ReconcileResult.RequeueAfter(TimeSpan.Zero);
+                }
             }
         }
         catch (ObjectRefusedException e)

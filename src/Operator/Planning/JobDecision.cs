@@ -17,11 +17,17 @@ internal sealed record JobDecision
     // Pods that end are seen as events; this is for those that never do.
     private static readonly TimeSpan LookAtEndingPods = TimeSpan.FromSeconds(10);
 
+    // So that a job of thousands of pods tells how far it is, and its pass stays shorter than its limit.
+    private const int MostCreatedAtOnce = 500;
+
     /// <summary>The status to write.</summary>
     public required DeepSpeedJobStatus Status { get; init; }
 
     /// <summary>Nodes whose pods of <c>Status.Attempt</c> are to be created.</summary>
     public IReadOnlyList<int> CreateNodes { get; init; } = [];
+
+    /// <summary>Whether these are not all that are missing: the next pass goes on.</summary>
+    public bool CreatesMore { get; init; }
 
     /// <summary>Pods to delete.</summary>
     public IReadOnlyList<PodDeletion> Delete { get; init; } = [];
@@ -130,13 +136,16 @@ internal sealed record JobDecision
 
         // Times count from what is seen now: a job that begins to run begins to have a deadline.
         job = job with { Status = JobObservation.Of(job, blocks ? ending : [], backoff) };
+        int[] create = !blocks && backoff <= TimeSpan.Zero ? [.. missing.Take(MostCreatedAtOnce)] : [];
+        bool more = create.Length > 0 && create.Length < missing.Length;
         return new JobDecision
         {
             Status = job.Status,
             Delete = old,
-            CreateNodes = !blocks && backoff <= TimeSpan.Zero ? missing : [],
+            CreateNodes = create,
+            CreatesMore = more,
             RestoreService = missing.Length == 0 && !job.HasService && job.Problems.Count == 0,
-            RequeueAfter = Soonest(
+            RequeueAfter = more ? TimeSpan.Zero : Soonest(
                 backoff > TimeSpan.Zero ? backoff : null,
                 ending.Length > 0 ? LookAtEndingPods : null,
                 JobDeadlines.Next(job), JobSize.NextLook(job), NextLoss(job), NextProgress(job)),
