@@ -46,6 +46,13 @@ internal sealed partial class OperatorProcess
 
     public bool HasEnded => _process.HasExited;
 
+    /// <summary>Ends it as a crash would.</summary>
+    public Task KillAsync()
+    {
+        _process.Kill();
+        return _process.WaitForExitAsync();
+    }
+
     public Usage Usage()
     {
         string id = _process.Id.ToString(CultureInfo.InvariantCulture);

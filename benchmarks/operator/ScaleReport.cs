@@ -49,6 +49,7 @@ internal static class ScaleReport
             if (more.Case.IdleSeconds > 0)
             {
                 page.AppendLine(Invariant($"Then {more.Case.IdleSeconds} s in which nothing happens: {more.IdleWrites} writes, {more.IdleCpu.TotalSeconds:0.00} s processor time."));
+                page.AppendLine(Invariant($"The operator is killed and another one started: its caches are filled after {more.RestartReady.TotalSeconds:0.0} s; after {more.Case.IdleSeconds} s it has written {more.RestartWrites} times, taken {more.AfterRestart.Cpu.TotalSeconds:0.0} s processor time and {more.AfterRestart.PeakMiB:0} MiB at most."));
             }
         }
 

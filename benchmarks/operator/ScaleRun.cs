@@ -46,6 +46,13 @@ internal sealed record ScaleResult(ScaleCase Case)
     public TimeSpan IdleCpu { get; set; }
 
     public int IdleWrites { get; set; }
+
+    /// <summary>A second operator in the place of the first, which was killed: when its caches are filled.</summary>
+    public TimeSpan RestartReady { get; set; }
+
+    public Usage AfterRestart { get; set; } = new(TimeSpan.Zero, 0, 0);
+
+    public int RestartWrites { get; set; }
 }
 
 /// <summary>One run: a fresh API server, the operator, jobs, and pods that run as soon as they are there.</summary>
@@ -72,6 +79,10 @@ internal static class ScaleRun
         try
         {
             await MeasureAsync(scale, result, plane, load, program, faker, background);
+            if (scale.IdleSeconds > 0)
+            {
+                await RestartAsync(result, plane, program, options);
+            }
         }
         finally
         {
@@ -80,6 +91,19 @@ internal static class ScaleRun
         }
 
         return result;
+    }
+
+    // Nothing has changed, so it should find everything as it is and write nothing.
+    private static async Task RestartAsync(ScaleResult result, ControlPlane plane, OperatorProcess program, ScaleOptions options)
+    {
+        await program.KillAsync();
+        AuditLog before = AuditLog.Read(plane.AuditLog);
+        var clock = Stopwatch.StartNew();
+        OperatorProcess next = await OperatorProcess.StartAsync(plane, options.Operator, options.RequestsPerSecond);
+        result.RestartReady = clock.Elapsed;
+        await Task.Delay(TimeSpan.FromSeconds(result.Case.IdleSeconds));
+        result.AfterRestart = next.Usage();
+        result.RestartWrites = AuditLog.Read(plane.AuditLog).Since(before).All;
     }
 
     private static async Task MeasureAsync(ScaleCase scale, ScaleResult result, ControlPlane plane, Load load,
