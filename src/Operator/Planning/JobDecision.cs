@@ -20,14 +20,23 @@ internal sealed record JobDecision
     // By how much the clocks of two replicas may differ.
     private static readonly TimeSpan ClockSkew = TimeSpan.FromMinutes(1);
 
+    // So that a job of thousands of pods tells how far it is, and its pass stays shorter than its limit.
+    private const int MostCreatedAtOnce = 500;
+
     /// <summary>The status to write.</summary>
     public required DeepSpeedJobStatus Status { get; init; }
 
     /// <summary>Nodes whose pods of <c>Status.Attempt</c> are to be created.</summary>
     public IReadOnlyList<int> CreateNodes { get; init; } = [];
 
+    /// <summary>Whether these are not all that are missing: the next pass goes on.</summary>
+    public bool CreatesMore { get; init; }
+
     /// <summary>Pods to delete.</summary>
     public IReadOnlyList<PodDeletion> Delete { get; init; } = [];
+
+    /// <summary>Whether the Service of pods that exist is gone and to be made again; that of new pods is made with them.</summary>
+    public bool RestoreService { get; init; }
 
     /// <summary>Whether the job does not run any more, so that what protects its running pods goes.</summary>
     public bool RemoveBudget { get; init; }
@@ -130,12 +139,16 @@ internal sealed record JobDecision
 
         // Times count from what is seen now: a job that begins to run begins to have a deadline.
         job = job with { Status = JobObservation.Of(job, blocks ? ending : [], backoff) };
+        int[] create = !blocks && backoff <= TimeSpan.Zero ? [.. missing.Take(MostCreatedAtOnce)] : [];
+        bool more = create.Length > 0 && create.Length < missing.Length;
         return new JobDecision
         {
             Status = job.Status,
             Delete = old,
-            CreateNodes = !blocks && backoff <= TimeSpan.Zero ? missing : [],
-            RequeueAfter = Soonest(
+            CreateNodes = create,
+            CreatesMore = more,
+            RestoreService = missing.Length == 0 && !job.HasService && job.Problems.Count == 0,
+            RequeueAfter = more ? TimeSpan.Zero : Soonest(
                 backoff > TimeSpan.Zero ? backoff : null,
                 ending.Length > 0 ? LookAtEndingPods : null,
                 JobDeadlines.Next(job), JobSize.NextLook(job), NextLoss(job), NextProgress(job)),
@@ -201,7 +214,7 @@ internal sealed record JobDecision
     // The spec was edited before the attempt ever ran, for example because it found no place: nothing is lost by
     // starting over, and pods of two specs must not meet.
     private static bool MustStartOver(JobSnapshot job) =>
-        job.Problems.Count == 0 && job.Spec is { } spec && job.Status.SpecHash is { } hash && hash != SpecHash.Of(spec)
+        job.Problems.Count == 0 && job.Spec is { } spec && job.Status.SpecHash is { } hash && hash != (job.SpecHash ?? SpecHash.Of(spec))
         && !job.Status.HasRun();
 
     // When the machine of a pod will have been silent for long enough.

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text.Json;
 
@@ -128,17 +129,7 @@ internal sealed class ListWatcher<T>(
         string version, next = "";
         do
         {
-            JsonElement page = await api.GetAsync($"{path}?limit={options.PageSize}{_selector}{next}", stop);
-            foreach (JsonElement item in page.GetProperty("items").EnumerateArray())
-            {
-                (string key, string itemVersion) = Identify(item);
-                objects[key] = new Cached<T>(itemVersion, read(item));
-            }
-
-            JsonElement metadata = page.GetProperty("metadata");
-            version = metadata.GetProperty("resourceVersion").GetString()!;
-            next = metadata.TryGetProperty("continue", out JsonElement more) && more.GetString() is { Length: > 0 } token
-                ? $"&continue={Uri.EscapeDataString(token)}" : "";
+            (version, next) = await api.GetAsync($"{path}?limit={options.PageSize}{_selector}{next}", page => Take(page, objects), stop);
         }
         while (next.Length > 0);
 
@@ -146,6 +137,20 @@ internal sealed class ListWatcher<T>(
         _lastSeen = version;
         Log.Listed(log, path, objects.Count, version);
         return version;
+    }
+
+    private (string Version, string Next) Take(JsonElement page, Dictionary<string, Cached<T>> objects)
+    {
+        foreach (JsonElement item in page.GetProperty("items").EnumerateArray())
+        {
+            (string key, string version) = Identify(item);
+            objects[key] = new Cached<T>(version, read(item));
+        }
+
+        JsonElement metadata = page.GetProperty("metadata");
+        return (metadata.GetProperty("resourceVersion").GetString()!,
+            metadata.TryGetProperty("continue", out JsonElement more) && more.GetString() is { Length: > 0 } token
+                ? $"&continue={Uri.EscapeDataString(token)}" : "");
     }
 
     // Returns at the orderly end of the stream; throws when the connection fails or the version is no longer good.
@@ -162,15 +167,11 @@ internal sealed class ListWatcher<T>(
                 $"{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={_version}{_selector}",
                 either.Token);
             await using Stream stream = await response.Content.ReadAsStreamAsync(either.Token);
-            using var lines = new StreamReader(stream);
-            while (await lines.ReadLineAsync(either.Token) is { } line)
+            await JsonLines.ReadAsync(stream, line =>
             {
                 idle.CancelAfter(options.Idle);
-                if (line.Length > 0)
-                {
-                    Take(line);
-                }
-            }
+                Take(line);
+            }, either.Token);
         }
         catch (OperationCanceledException e) when (!stop.IsCancellationRequested && !IsAsked)
         {
@@ -179,7 +180,7 @@ internal sealed class ListWatcher<T>(
         }
     }
 
-    private void Take(string line)
+    private void Take(ReadOnlySequence<byte> line)
     {
         try
         {

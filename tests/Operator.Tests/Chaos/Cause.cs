@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Jobs;
+using DeepSpeedSharp.Operator.Planning;
 
 namespace DeepSpeedSharp.Operator.Tests.Chaos;
 
@@ -16,10 +17,11 @@ internal static class Cause
     };
 
     /// <summary>The rank whose end explains all others, at a moment; null when nothing ended.</summary>
-    public static int? First(SeenJob job, Moment moment, IReadOnlySet<int> succeeded, DateTimeOffset now)
+    public static int? First(SeenJob job, Moment moment, DateTimeOffset now)
     {
         var seen = new List<(DateTimeOffset Time, Fate Fate, bool FollowsOthers, int Rank)>();
         ILookup<int, SeenPod> pods = moment.Pods.Values.Where(p => p.JobUid == job.Uid && p.Attempt == job.Attempt).ToLookup(p => p.Rank);
+        HashSet<int> succeeded = [.. NodeRanges.Parse((string?)job.Status?["succeededNodes"]), .. pods.SelectMany(p => p).Where(p => p.Phase == "Succeeded").Select(p => p.Rank)];
         for (int rank = 0; rank < job.Desired; rank++)
         {
             if (succeeded.Contains(rank))

@@ -95,7 +95,8 @@ internal sealed class History(TimeProvider time)
             (_succeeded.TryGetValue(key, out HashSet<int>? ranks) ? ranks : _succeeded[key] = []).Add(pod.Rank);
         }
 
-        bool vanished = after is null && change.Client is null && before?.Phase != "Succeeded";
+        // Also of one that succeeded: nobody may have heard of that yet.
+        bool vanished = after is null && change.Client is null;
         bool beginsToEnd = after?.DeletedAt is not null && before?.DeletedAt is null && change.Client is null;
         bool failed = after?.Phase == "Failed" && (before?.Phase != "Failed" || (after.WasEvicted && !before.WasEvicted));
         if (vanished || beginsToEnd)

@@ -132,8 +132,7 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
         }
 
         // The pass may have been made right before or right after what happened in this step.
-        IReadOnlySet<int> succeeded = history.Succeeded(before.Uid, before.Attempt);
-        int?[] first = [Cause.First(before, known, succeeded, now), Cause.First(before, history.Now, succeeded, now)];
+        int?[] first = [Cause.First(before, known, now), Cause.First(before, history.Now, now)];
         expect(first.Contains(blamed), $"node {blamed} is blamed, but {string.Join(" or ", first)} failed first: {after}\n{string.Join('\n', history.Now.Pods.Values.Where(p => p.JobUid == before.Uid && p.Attempt == before.Attempt))}");
         Count("causes judged");
     }
