@@ -78,7 +78,7 @@ internal sealed class Replicas : IAsyncDisposable
     }
 
     /// <summary>Lets those that are stopped go on, with clocks that are right.</summary>
-    public void Heal()
+    public async Task HealAsync()
     {
         foreach (OperatorProcess process in _processes)
         {
@@ -86,7 +86,7 @@ internal sealed class Replicas : IAsyncDisposable
             clock.Error = TimeSpan.Zero;
             if (clock.IsStopped)
             {
-                process.Continue();
+                await process.ContinueAsync();
             }
         }
     }

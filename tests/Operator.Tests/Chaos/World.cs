@@ -21,6 +21,7 @@ internal sealed class World : IAsyncDisposable
     private int _edits;
     private int _distorted;
     private int _terminatingUntil;
+    private bool _stopOrContinue;
 
     private World(FakeApi api, Replication replication, int seed)
     {
@@ -88,6 +89,12 @@ internal sealed class World : IAsyncDisposable
         Event++;
         CreateMissingJobs();
         Try(StormEvent);
+        if (_stopOrContinue)
+        {
+            _stopOrContinue = false;
+            await StopOrContinueAsync();
+        }
+
         Replicas.Revive();
         Replicas.Advance(TimeSpan.FromMilliseconds(_dice.Next(650) + 50));
         await Task.Delay(Event % 4 == 0 ? 1 : 0, TestContext.Current.CancellationToken);
@@ -117,7 +124,7 @@ internal sealed class World : IAsyncDisposable
         _api.Distortion = null;
         _api.Store.Terminating.Clear();
         _api.Up();
-        Replicas.Heal();
+        await Replicas.HealAsync();
         _api.Store.Compact();
         _api.CutConnections(); // also what hangs
         for (int i = 0; i < 45; i++)
@@ -266,7 +273,7 @@ internal sealed class World : IAsyncDisposable
                 _dice.Of(Replicas.Processes).Terminate();
                 break;
             case < 920:
-                StopOrContinue();
+                _stopOrContinue = true;
                 break;
             case < 935:
                 _api.Store.Compact();
@@ -369,12 +376,12 @@ internal sealed class World : IAsyncDisposable
         }
     }
 
-    private void StopOrContinue()
+    private async Task StopOrContinueAsync()
     {
         OperatorProcess process = _dice.Of(Replicas.Processes);
         if (((ProcessClock)process.Clock).IsStopped)
         {
-            process.Continue();
+            await process.ContinueAsync();
         }
         else if (!process.IsDead)
         {
