@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Operator.Tests.FakeCluster;
@@ -11,6 +12,7 @@ namespace DeepSpeedSharp.Operator.Tests.Chaos;
 internal sealed class World : IAsyncDisposable
 {
     private static readonly string[] Children = ["services", "configmaps", "poddisruptionbudgets"];
+    private readonly ConcurrentDictionary<string, ProcessClock> _clocks = new();
     private readonly FakeApi _api;
     private readonly Dice _dice;
     private readonly ApiFaults _faults;
@@ -33,10 +35,10 @@ internal sealed class World : IAsyncDisposable
         _faults = new ApiFaults(_dice.Chance, _dice.Next);
         api.Intercept = InterceptAsync;
         api.Answering = _faults.FateOfAnswer;
-        Promises = new Promises(api.Store, _history, name => Replicas!.ClockOf(name), replication == Replication.Raced);
+        Promises = new Promises(api.Store, _history, name => _clocks[name], replication == Replication.Raced);
         _judge = new StateJudge(api.Store, _history, Promises.Expect);
         _kubelet.Heal();
-        Replicas = new Replicas(api, Time, replication);
+        Replicas = new Replicas(api, Time, replication, _clocks);
     }
 
     public FakeTimeProvider Time { get; } = new(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
@@ -217,9 +219,42 @@ internal sealed class World : IAsyncDisposable
             case < 95:
                 DeleteJob();
                 break;
+            case < 96:
+                CreateStray();
+                break;
             default:
                 CollectGarbage(all: false);
                 break;
+        }
+    }
+
+    // A pod with all labels of a job, which is somebody else's: it has no owner, or one of another kind.
+    private void CreateStray()
+    {
+        if (_api.Store.Find("deepspeedjobs", _dice.Of(ChaosJobs.Lively)) is { } job)
+        {
+            string name = (string)job["metadata"]!["name"]!;
+            _api.Store.Create(new ResourcePath("pods", "default", null, null), new JsonObject
+            {
+                ["metadata"] = new JsonObject
+                {
+                    ["name"] = $"stray-{Event}",
+                    ["labels"] = new JsonObject
+                    {
+                        ["deepspeedsharp.dev/job"] = "true",
+                        ["deepspeedsharp.dev/job-name"] = name,
+                        ["deepspeedsharp.dev/job-uid"] = (string?)job["metadata"]!["uid"],
+                        ["deepspeedsharp.dev/attempt"] = "1",
+                        ["deepspeedsharp.dev/node-rank"] = "0",
+                    },
+                    ["ownerReferences"] = _dice.Chance(0.5) ? new JsonArray() : new JsonArray(new JsonObject
+                    {
+                        ["apiVersion"] = "batch/v1", ["kind"] = "Job", ["name"] = name, ["uid"] = (string?)job["metadata"]!["uid"], ["controller"] = true,
+                    }),
+                },
+                ["spec"] = new JsonObject(),
+                ["status"] = new JsonObject { ["phase"] = "Running" },
+            });
         }
     }
 

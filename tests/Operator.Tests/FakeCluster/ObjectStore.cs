@@ -258,7 +258,7 @@ internal sealed class ObjectStore
                 if (current["metadata"]!["deletionTimestamp"] is null)
                 {
                     JsonObject before = current.DeepClone().AsObject();
-                    long grace = (long?)current["spec"]?["terminationGracePeriodSeconds"] ?? 30;
+                    int grace = (int?)current["spec"]?["terminationGracePeriodSeconds"] ?? 30;
                     current["metadata"]!["deletionTimestamp"] = After(TimeSpan.FromSeconds(grace));
                     current["metadata"]!["deletionGracePeriodSeconds"] = grace;
                     Changing?.Invoke(new StoreChange(path.Plural, "delete", client, before, current));
