@@ -135,7 +135,7 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
 
         // The cause is looked for during some seconds, because one dying rank makes all others fail. Times are whole seconds.
         DateTimeOffset? seen = history.Facts(before.Uid, before.Attempt).Min(f => (DateTimeOffset?)f.At);
-        bool allEnded = known.Pods.Values.Concat(history.Now.Pods.Values).Where(p => p.JobUid == before.Uid && p.Attempt == before.Attempt).All(p => p.HasEnded);
+        bool allEnded = new[] { known, history.Now }.Any(m => m.Pods.Values.Where(p => p.JobUid == before.Uid && p.Attempt == before.Attempt).All(p => p.HasEnded));
         expect(seen is null || allEnded || now - seen >= TimeSpan.FromSeconds(2), $"the cause of a failure at {seen:HH:mm:ss} was not looked for: {after}");
 
         // The pass may have been made right before or right after what happened in this step.

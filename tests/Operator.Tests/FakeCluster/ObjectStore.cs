@@ -242,7 +242,8 @@ internal sealed class ObjectStore
     /// <param name="uid">Its identity, when that matters.</param>
     /// <param name="atOnce">Whether it is gone without a grace period.</param>
     /// <param name="client">Whose request it is.</param>
-    public JsonObject Delete(ResourcePath path, string? uid, bool atOnce = true, string? client = null)
+    /// <param name="version">Its version, when that matters.</param>
+    public JsonObject Delete(ResourcePath path, string? uid, bool atOnce = true, string? client = null, string? version = null)
     {
         lock (_lock)
         {
@@ -250,6 +251,11 @@ internal sealed class ObjectStore
             if (uid is not null && uid != (string?)current["metadata"]!["uid"])
             {
                 throw new StoreException(HttpStatusCode.Conflict, "Conflict", "the UID in the precondition does not match");
+            }
+
+            if (version is not null && version != (string?)current["metadata"]!["resourceVersion"])
+            {
+                throw new StoreException(HttpStatusCode.Conflict, "Conflict", "the resource version in the precondition does not match");
             }
 
             string key = $"{path.Plural}/{path.Namespace}/{path.Name}";
