@@ -7,7 +7,7 @@ internal static class ChaosJobs
     public static IReadOnlyList<(string Name, string Spec)> All { get; } =
     [
         ("plain", """{"image":"w","numNodes":3,"restart":{"maxRestarts":100000,"backoffSeconds":2,"backoffMaxSeconds":10,"nodeLossSeconds":15,"resetAfterSeconds":40},"ttlSecondsAfterFinished":60,"progress":{"mode":"None"}}"""),
-        ("strict", """{"image":"w","numNodes":2,"restart":{"maxRestarts":3,"backoffSeconds":1,"backoffMaxSeconds":8},"cleanPodPolicy":"All","ttlSecondsAfterFinished":20,"progress":{"mode":"None"}}"""),
+        ("strict", """{"image":"w","numNodes":2,"restart":{"maxRestarts":1,"backoffSeconds":1,"backoffMaxSeconds":8},"cleanPodPolicy":"All","ttlSecondsAfterFinished":20,"progress":{"mode":"None"}}"""),
         ("quick", """{"image":"w","numNodes":4,"keepFailedPods":0,"restart":{"maxRestarts":100000,"strategy":"Replace","backoffSeconds":0,"nodeLossSeconds":5},"progress":{"mode":"None"}}"""),
         ("elastic", """
             {"image":"w","numNodes":4,"config":{"train_batch_size":12},"elastic":{"minNodes":1,"maxNodes":6,"scaleDownAfterSeconds":20,"scaleUpCheckSeconds":60},
@@ -34,7 +34,7 @@ internal static class ChaosJobs
     public static string Edit(string job, int number, Func<int, int> random) => random(8) switch
     {
         0 or 1 or 2 => $$"""{"image":"w{{number % 50}}"}""",
-        3 => $$$"""{"template":{"metadata":{"labels":{"edit":"e{{{number % 50}}}"}}}}""",
+        3 => $$$$$"""{"template":{"metadata":{"labels":{"edit":"e{{{{{number % 50}}}}}"}}}}""",
         4 when job != "elastic" => """{"numNodes":0}""",
         _ => $$"""{"numNodes":{{random(job == "strict" ? 3 : 6) + 1}}}""",
     };

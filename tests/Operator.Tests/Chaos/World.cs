@@ -129,10 +129,11 @@ internal sealed class World : IAsyncDisposable
         await Replicas.HealAsync();
         _api.Store.Compact();
         _api.CutConnections(); // also what hangs
-        for (int i = 0; i < 45; i++)
+        for (int i = 0; i < 18; i++)
         {
+            // In all more than a minute: what failed in the storm is tried again after that, at the latest.
             Replicas.Revive();
-            Replicas.Advance(TimeSpan.FromSeconds(1.5));
+            Replicas.Advance(TimeSpan.FromSeconds(i < 5 ? 1 : 5));
             await QuietAsync();
             CollectGarbage(all: true);
         }
@@ -157,7 +158,7 @@ internal sealed class World : IAsyncDisposable
             }
 
             _kubelet.ServeAll();
-            Replicas.Advance(TimeSpan.FromMilliseconds(500));
+            Replicas.Advance(TimeSpan.FromSeconds(1));
             await QuietAsync();
         }
 
@@ -166,10 +167,10 @@ internal sealed class World : IAsyncDisposable
         do
         {
             writes = _api.Writes;
-            for (int i = 0; i < 60; i++)
+            for (int i = 0; i < 12; i++)
             {
                 _kubelet.ServeAll();
-                Replicas.Advance(TimeSpan.FromSeconds(1));
+                Replicas.Advance(TimeSpan.FromSeconds(5));
                 await QuietAsync();
             }
         }
@@ -249,7 +250,11 @@ internal sealed class World : IAsyncDisposable
                     },
                     ["ownerReferences"] = _dice.Chance(0.5) ? new JsonArray() : new JsonArray(new JsonObject
                     {
-                        ["apiVersion"] = "batch/v1", ["kind"] = "Job", ["name"] = name, ["uid"] = (string?)job["metadata"]!["uid"], ["controller"] = true,
+                        ["apiVersion"] = "batch/v1",
+                        ["kind"] = "Job",
+                        ["name"] = name,
+                        ["uid"] = (string?)job["metadata"]!["uid"],
+                        ["controller"] = true,
                     }),
                 },
                 ["spec"] = new JsonObject(),
