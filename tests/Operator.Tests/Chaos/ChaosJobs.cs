@@ -20,7 +20,7 @@ internal static class ChaosJobs
             """),
         ("ruled", """
             {"image":"w","numNodes":2,"keepFailedPods":3,"ttlSecondsAfterFinished":15,"progress":{"mode":"None"},
-             "restart":{"maxRestarts":5,"maxDisruptions":6,"backoffSeconds":1,"backoffMaxSeconds":2,"nodeLossSeconds":8,"rules":[
+             "restart":{"maxRestarts":1,"maxDisruptions":6,"backoffSeconds":1,"backoffMaxSeconds":2,"nodeLossSeconds":8,"rules":[
                {"name":"hopeless","exitCodes":[3],"action":"FailJob"},{"name":"hardware","exitCodes":[4],"action":"RestartIgnoreLimit","avoidNode":true}]}}
             """),
         ("foreign", """{"image":"w","numNodes":2,"managedBy":"example.com/another"}"""),

@@ -190,7 +190,7 @@ internal sealed class World : IAsyncDisposable
     {
         switch (_dice.Next(100))
         {
-            case < 76:
+            case < 74:
                 _kubelet.Serve(canFail: true);
                 break;
             case < 79:
@@ -342,12 +342,14 @@ internal sealed class World : IAsyncDisposable
         }
     }
 
-    // Until the operators that act have seen everything and have nothing to do. What needs time for it gets some.
+    // Until the operators that act have seen everything and have nothing to do. What needs time for it gets some: at once when
+    // nobody works, as after a storm, else only when it takes very long.
     private async Task QuietAsync()
     {
-        for (int i = 0; i < 20_000; i++)
+        for (int i = 0, idle = 0; i < 20_000; i++)
         {
-            if (Replicas.Acting.Any() && Replicas.Acting.All(p => p.IsQuiet) && Replicas.Processes.All(p => p.InFlight == 0))
+            bool isSilent = Replicas.Processes.All(p => p.InFlight == 0);
+            if (isSilent && Replicas.Acting.Any() && Replicas.Acting.All(p => p.IsQuiet))
             {
                 return;
             }
@@ -359,10 +361,12 @@ internal sealed class World : IAsyncDisposable
             }
 
             await Task.Delay(1, TestContext.Current.CancellationToken);
-            if (i % 100 == 99)
+            idle = isSilent ? idle + 1 : 0;
+            if (idle == (Promises.BeforeStep is null ? 5 : 50) || i % 200 == 199)
             {
+                idle = 0;
                 Replicas.Revive();
-                Replicas.Advance(TimeSpan.FromMilliseconds(250));
+                Replicas.Advance(TimeSpan.FromMilliseconds(500));
             }
         }
 
