@@ -17,6 +17,7 @@ internal sealed class JobOperator : IDisposable
     private readonly OperatorOptions _options;
     private readonly ListWatcher<DeepSpeedJob> _jobs;
     private readonly ListWatcher<PodSnapshot> _pods;
+    private readonly ListWatcher<ServiceSnapshot> _services;
     private readonly ListWatcher<NodeSnapshot>? _nodes;
     private readonly Controller<DeepSpeedJob> _controller;
     private readonly DeepSpeedJobController _reconciler;
@@ -39,8 +40,9 @@ internal sealed class JobOperator : IDisposable
         _elector = options.Leader is { } leader ? new LeaderElector(free, leader, watch.Time, watch.Log) : null;
         ApiConnection api = _elector is null ? free : new ApiConnection(client, watch.Time, () => _elector.IsLeader);
         string scope = options.Namespace is { } ns ? $"/namespaces/{ns}" : "";
-        _jobs = Watch($"/apis/{DeepSpeedJob.GroupVersion}{scope}/{DeepSpeedJob.Plural}", "", DeepSpeedJob.Read, _caches.Jobs);
-        _pods = Watch($"/api/v1{scope}/pods", $"{JobLabels.Job}=true", PodSnapshot.Read, _caches.Pods);
+        _jobs = Watch($"/apis/{DeepSpeedJob.GroupVersion}{scope}/{DeepSpeedJob.Plural}", "", _caches.ReadJob, _caches.Jobs);
+        _pods = Watch($"/api/v1{scope}/pods", $"{JobLabels.Job}=true", new PodReader().Read, _caches.Pods);
+        _services = Watch($"/api/v1{scope}/services", $"{JobLabels.Job}=true", ServiceSnapshot.Read, _caches.Services);
         _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", NodeSnapshot.Read, _caches.Nodes) : null;
         _controller = new Controller<DeepSpeedJob>(_caches.Jobs, j => j.Key,
                 (before, after) => before.Metadata.Uid != after.Metadata.Uid
@@ -48,11 +50,12 @@ internal sealed class JobOperator : IDisposable
                     || before.Metadata.DeletionTimestamp != after.Metadata.DeletionTimestamp,
                 watch.Metrics.Runtime, watch.Time, watch.Log)
             .Owns(_caches.Pods, p => p.OwnerKey)
+            .Owns(_caches.Services, s => s.OwnerKey)
             .Watches(_caches.Nodes, (before, after) => before != after, node => _caches.Pods.All()
                 .Where(p => p.ClusterNode == node.Name && !p.IsTerminal).Select(p => p.OwnerKey).OfType<string>());
         _events = new EventPublisher(free, JobLabels.ManagedBy, watch.Time, watch.Log);
         _reconciler = new DeepSpeedJobController(
-            _caches, api, new JobObjects(api, _caches.Pods, watch.Metrics, watch.Log), _events, watch, options.AllowHostAccess);
+            _caches, api, new JobObjects(api, _caches, watch.Metrics, watch.Log), _events, watch, options.AllowHostAccess);
         _http = new HttpMessageInvoker(new SocketsHttpHandler { UseProxy = false, ConnectTimeout = TimeSpan.FromSeconds(2) });
         _progress = new ProgressPoller(_caches, _http, options.ProgressInterval, _controller.Queue.Add, watch.Time, watch.Log);
         watch.Metrics.ComputeGaugesFrom(_caches.Jobs.All);
@@ -67,12 +70,20 @@ internal sealed class JobOperator : IDisposable
     }
 
     /// <summary>Whether the caches are filled.</summary>
-    public bool IsReady => _jobs.Synced.IsCompletedSuccessfully && _pods.Synced.IsCompletedSuccessfully;
+    public bool IsReady => Synced.IsCompletedSuccessfully;
+
+    private Task Synced => Task.WhenAll(_jobs.Synced, _pods.Synced, _services.Synced);
+
+    /// <summary>Whether this process may act: it has the lease, or needs none.</summary>
+    internal bool Leads => _elector?.IsLeader ?? true;
 
     /// <summary>Whether everything up to these versions was seen and every pass that follows from it is over.</summary>
     /// <param name="jobs">Version of the last change of a job.</param>
     /// <param name="pods">Version of the last change of a pod.</param>
-    internal bool IsQuiet(long jobs, long pods) => IsReady && _jobs.HasSeen(jobs) && _pods.HasSeen(pods) && _controller.Queue.IsIdle;
+    /// <param name="machines">Version of the last change of a machine.</param>
+    /// <param name="services">Version of the last change of a Service.</param>
+    internal bool IsQuiet(long jobs, long pods, long machines, long services) => IsReady && _jobs.HasSeen(jobs) && _pods.HasSeen(pods)
+        && _nodes?.HasSeen(machines) != false && _services.HasSeen(services) && _controller.Queue.IsIdle;
 
     /// <summary>Runs until cancelled; returns when the last pass is over. Throws when a part of it breaks down.</summary>
     public async Task RunAsync(CancellationToken stop)
@@ -82,7 +93,7 @@ internal sealed class JobOperator : IDisposable
         Task events = _events.RunAsync(lastEvents.Token);
         Task[] parts =
         [
-            _jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), ControlAsync(all.Token),
+            _jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), _services.RunAsync(all.Token), ControlAsync(all.Token),
             .. _nodes is null ? [] : new[] { _nodes.RunAsync(all.Token) },
         ];
 
@@ -104,7 +115,7 @@ internal sealed class JobOperator : IDisposable
     {
         try
         {
-            await Task.WhenAll(_jobs.Synced, _pods.Synced).WaitAsync(stop);
+            await Synced.WaitAsync(stop);
         }
         catch (OperationCanceledException)
         {
@@ -118,8 +129,23 @@ internal sealed class JobOperator : IDisposable
         }
         else
         {
-            await _elector.RunAsync(LeadAsync, stop);
+            await _elector.RunAsync(TakeOverAsync, stop);
         }
+    }
+
+    // The watch of a new leader may be behind the last writes of the old one, and then a finished job would look alive.
+    private async Task TakeOverAsync(CancellationToken stop, CancellationToken abort)
+    {
+        try
+        {
+            await Task.WhenAll(_jobs.ListAgainAsync(stop), _pods.ListAgainAsync(stop), _services.ListAgainAsync(stop));
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            return;
+        }
+
+        await LeadAsync(stop, abort);
     }
 
     private Task LeadAsync(CancellationToken stop, CancellationToken abort) =>
@@ -130,5 +156,9 @@ internal sealed class JobOperator : IDisposable
     {
         _controller.Dispose();
         _http.Dispose();
+        _jobs.Dispose();
+        _pods.Dispose();
+        _services.Dispose();
+        _nodes?.Dispose();
     }
 }

@@ -71,12 +71,15 @@ public sealed class ListWatcherTests : IAsyncLifetime
         Start();
         await Holds("a");
 
-        await _api.Store.EndWatchesAsync();
+        await Until(() =>
+        {
+            _api.Store.EndWatches();
+            return _api.Watches.Count >= 2;
+        }, "another watch");
         Create("b");
         await Holds("a", "b");
 
         Assert.Single(_api.Requests);
-        Assert.True(_api.Watches.Count >= 2);
     }
 
     [Fact]
@@ -182,6 +185,30 @@ public sealed class ListWatcherTests : IAsyncLifetime
 
         await Holds("a", "b");
         Assert.Single(_api.Requests);
+    }
+
+    [Fact]
+    public async Task Server_ThatNeverAnswers_IsTriedAgain()
+    {
+        int silent = 0;
+        _api.Intercept = async context =>
+        {
+            if (!context.Request.Query.ContainsKey("watch") || Interlocked.Increment(ref silent) > 1)
+            {
+                return false;
+            }
+
+            await Task.Delay(Timeout.Infinite, context.RequestAborted); // not even headers
+            return true;
+        };
+        Create("a");
+        Start(Fast with { Idle = TimeSpan.FromMilliseconds(500) });
+        await Holds("a");
+
+        Create("b");
+
+        await Holds("a", "b");
+        Assert.False(_run.IsCompleted);
     }
 
     [Fact]
