@@ -14,14 +14,17 @@ namespace DeepSpeedSharp.Operator;
 
 /// <summary>One pass: observe, decide, change objects, write the status once, then tell about it.</summary>
 internal sealed class DeepSpeedJobController(
-    JobCaches caches, ApiConnection api, JobObjects objects, EventPublisher events, JobWatch watch, bool allowHostAccess = false)
+    JobCaches caches, ApiConnection api, JobObjects objects, GangObjects gangs, EventPublisher events, JobWatch watch, OperatorOptions options)
     : IEntityController<DeepSpeedJob>
 {
     private readonly ConcurrentDictionary<string, FirstFailure> _failures = new();
 
     /// <inheritdoc/>
-    public async Task<ReconcileResult> ReconcileAsync(DeepSpeedJob entity, CancellationToken cancel)
+    public async Task<ReconcileResult> ReconcileAsync(DeepSpeedJob found, CancellationToken cancel)
     {
+        DeepSpeedJob entity = found.Spec is { } written
+            ? found.With(GangPlan.Effective(written, found.Metadata.Labels, options.UsualGang)) : found;
+
         // The garbage collector removes what a deleted job owns.
         if (entity.Metadata.DeletionTimestamp is not null)
         {
@@ -52,10 +55,31 @@ internal sealed class DeepSpeedJobController(
                 return ReconcileResult.Done;
             }
 
+            // Kueue is told before the pods go, as only a pod can tell it.
+            foreach (PodSnapshot pod in decision.CloseGroups)
+            {
+                await gangs.CloseAsync(pod, cancel);
+            }
+
             await objects.DeleteAsync(entity, decision.Delete, cancel);
+            foreach (string group in decision.DropWorkloads)
+            {
+                await gangs.DropWorkloadAsync(entity.Metadata.NamespaceProperty, group, cancel);
+            }
+
+            if (decision.RemoveGroups)
+            {
+                await gangs.RemoveAsync(entity, cancel);
+            }
+
             if (decision.RemoveBudget && entity.Spec?.Scheduling?.PodDisruptionBudget == true)
             {
                 await objects.DeleteBudgetAsync(entity, cancel);
+            }
+
+            if (decision.CreateNodes.Count > 0 || decision.CreateGroup)
+            {
+                await gangs.EnsureAsync(entity, status, cancel);
             }
 
             if (decision.CreateNodes.Count > 0)
@@ -92,7 +116,7 @@ internal sealed class DeepSpeedJobController(
     private async Task<JobSnapshot> ObserveAsync(DeepSpeedJob job, CancellationToken cancel)
     {
         DateTimeOffset now = watch.Time.GetUtcNow();
-        IReadOnlyList<ConfigError> problems = job.Spec is { } spec ? ClusterRules.Check(job.Metadata.Name, spec, allowHostAccess) : job.Problems;
+        IReadOnlyList<ConfigError> problems = job.Spec is { } spec ? ClusterRules.Check(job.Metadata.Name, spec, options.AllowHostAccess) : job.Problems;
         (string? config, string? wait) = (JobObjects.TextOf(job.Spec?.Config), null);
         if (problems.Count == 0 && NeedsConfig(job))
         {
@@ -105,12 +129,14 @@ internal sealed class DeepSpeedJobController(
         var snapshot = new JobSnapshot
         {
             Name = job.Metadata.Name,
+            Uid = job.Metadata.Uid,
             Generation = job.Metadata.Generation ?? 0,
             Spec = job.Spec,
             Problems = problems,
             ConfigWait = wait,
             Status = job.Status,
             Pods = caches.Pods.Group(job.Metadata.Uid),
+            Group = GroupOf(job),
             Config = config,
             Progress = known?.Report,
             MovedAt = known?.MovedAt,
@@ -120,6 +146,9 @@ internal sealed class DeepSpeedJobController(
         };
         return snapshot with { FailureSeenAt = FailureSeen(job, snapshot) };
     }
+
+    private GroupSnapshot? GroupOf(DeepSpeedJob job) => job.Status.Gang is { Group: { Length: > 0 } name }
+        && caches.Groups.Get($"{job.Metadata.NamespaceProperty}/{name}") is { } group && group.OwnerUid == job.Metadata.Uid ? group : null;
 
     // The config matters only until the pods of an attempt exist; later edits of the ConfigMap do not touch them. An
     // elastic job may need another attempt at any time, whose size the config decides.
@@ -212,13 +241,14 @@ internal sealed class DeepSpeedJobController(
 /// <param name="Jobs">All jobs.</param>
 /// <param name="Pods">Their pods, in groups by owner.</param>
 /// <param name="Nodes">The machines; empty where they may not be watched.</param>
+/// <param name="Groups">PodGroups of Volcano, while there are jobs that use it.</param>
 /// <param name="Progress">The latest reports of rank 0.</param>
-internal sealed record JobCaches(
-    ObjectCache<DeepSpeedJob> Jobs, ObjectCache<PodSnapshot> Pods, ObjectCache<NodeSnapshot> Nodes, ProgressBoard Progress)
+internal sealed record JobCaches(ObjectCache<DeepSpeedJob> Jobs, ObjectCache<PodSnapshot> Pods, ObjectCache<NodeSnapshot> Nodes,
+    ObjectCache<GroupSnapshot> Groups, ProgressBoard Progress)
 {
     /// <summary>Empty caches.</summary>
     public static JobCaches Create() => new(new(_ => null), new(p => p.OwnerUid),
-        new(n => n.NotReadySince is null ? null : "not-ready"), new ProgressBoard());
+        new(n => n.NotReadySince is null ? null : "not-ready"), new(_ => null), new ProgressBoard());
 
     /// <summary>Machines that do not answer, and since when.</summary>
     public IReadOnlyDictionary<string, DateTimeOffset> NotReady() =>

@@ -117,7 +117,7 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         {
             await Parallel.ForEachAsync(nodes.Skip(done).Take(batch), Parallelism(cancel), async (index, token) =>
             {
-                object pod = WorkerPods.Build(owner, spec, attempt, plan.Nodes[index], status.AvoidedNodes);
+                object pod = WorkerPods.Build(owner, spec, attempt, plan.Nodes[index], status.AvoidedNodes, status.Gang?.Group);
                 JsonElement created = await CreateOwnedAsync(owner, "pods", pod, WorkerPods.Name(owner.Name, attempt, index), token);
                 PodSnapshot snapshot = PodSnapshot.Read(created);
                 pods.Put(snapshot.Key, created.GetProperty("metadata").GetProperty("resourceVersion").GetString()!, snapshot);
@@ -144,17 +144,16 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         }
     }
 
-    // Creates an object that lives as long as the job, or brings it to what the spec says now. Its hash says when that is needed.
-    private async Task EnsureAsync<T>(JobOwner owner, string plural, T wanted, string collection, CancellationToken cancel)
+    /// <summary>Creates an object of a job, or brings it to what the spec says now. Its hash says when that is needed.</summary>
+    /// <returns>The object as it is on the server.</returns>
+    internal async Task<JsonElement> EnsureAsync<T>(JobOwner owner, string plural, T wanted, string collection, CancellationToken cancel)
         where T : IKubernetesObject<V1ObjectMeta>
     {
         string hash = SpecHash.OfText(KubernetesJson.Serialize(wanted));
         wanted.Metadata.Annotations = new Dictionary<string, string> { [JobLabels.AppliedHash] = hash };
         JsonElement found = await CreateOwnedAsync(owner, plural, wanted, wanted.Metadata.Name, cancel, collection);
-        if (found.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash) != hash)
-        {
-            await api.ApplyAsync($"{collection}/{wanted.Metadata.Name}", wanted, JobLabels.ManagedBy, cancel);
-        }
+        return found.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash) == hash ? found
+            : await api.ApplyAsync($"{collection}/{wanted.Metadata.Name}", wanted, JobLabels.ManagedBy, cancel);
     }
 
     // policy/v1 exists since Kubernetes 1.21; v1beta1 is gone since 1.25.

@@ -1,7 +1,9 @@
 using System.Text.Json;
+using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Planning;
 using DeepSpeedSharp.Operator.Progress;
+using DeepSpeedSharp.Operator.Resources.Gang;
 using DeepSpeedSharp.Operator.Runtime;
 using k8s;
 
@@ -18,6 +20,8 @@ internal sealed class JobOperator : IDisposable
     private readonly ListWatcher<DeepSpeedJob> _jobs;
     private readonly ListWatcher<PodSnapshot> _pods;
     private readonly ListWatcher<NodeSnapshot>? _nodes;
+    private readonly ListWatcher<GroupSnapshot> _groups;
+    private readonly GangObjects _gangs;
     private readonly Controller<DeepSpeedJob> _controller;
     private readonly DeepSpeedJobController _reconciler;
     private readonly EventPublisher _events;
@@ -42,17 +46,21 @@ internal sealed class JobOperator : IDisposable
         _jobs = Watch($"/apis/{DeepSpeedJob.GroupVersion}{scope}/{DeepSpeedJob.Plural}", "", DeepSpeedJob.Read, _caches.Jobs);
         _pods = Watch($"/api/v1{scope}/pods", $"{JobLabels.Job}=true", PodSnapshot.Read, _caches.Pods);
         _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", NodeSnapshot.Read, _caches.Nodes) : null;
+        _groups = Watch($"/apis/{PodGroups.ApiVersion(GangScheduler.Volcano)}{scope}/{PodGroup.Plural}", $"{JobLabels.Job}=true",
+            GroupSnapshot.Read, _caches.Groups);
         _controller = new Controller<DeepSpeedJob>(_caches.Jobs, j => j.Key,
                 (before, after) => before.Metadata.Uid != after.Metadata.Uid
                     || before.Metadata.Generation != after.Metadata.Generation
                     || before.Metadata.DeletionTimestamp != after.Metadata.DeletionTimestamp,
                 watch.Metrics.Runtime, watch.Time, watch.Log)
             .Owns(_caches.Pods, p => p.OwnerKey)
+            .Owns(_caches.Groups, g => g.OwnerKey)
             .Watches(_caches.Nodes, (before, after) => before != after, node => _caches.Pods.All()
                 .Where(p => p.ClusterNode == node.Name && !p.IsTerminal).Select(p => p.OwnerKey).OfType<string>());
         _events = new EventPublisher(free, JobLabels.ManagedBy, watch.Time, watch.Log);
-        _reconciler = new DeepSpeedJobController(
-            _caches, api, new JobObjects(api, _caches.Pods, watch.Metrics, watch.Log), _events, watch, options.AllowHostAccess);
+        var objects = new JobObjects(api, _caches.Pods, watch.Metrics, watch.Log);
+        _gangs = new GangObjects(api, objects, _caches.Groups, watch.Time);
+        _reconciler = new DeepSpeedJobController(_caches, api, objects, _gangs, _events, watch, options);
         _http = new HttpMessageInvoker(new SocketsHttpHandler { UseProxy = false, ConnectTimeout = TimeSpan.FromSeconds(2) });
         _progress = new ProgressPoller(_caches, _http, options.ProgressInterval, _controller.Queue.Add, watch.Time, watch.Log);
         watch.Metrics.ComputeGaugesFrom(_caches.Jobs.All);
@@ -82,7 +90,7 @@ internal sealed class JobOperator : IDisposable
         Task events = _events.RunAsync(lastEvents.Token);
         Task[] parts =
         [
-            _jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), ControlAsync(all.Token),
+            _jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), WatchGroupsAsync(all.Token), ControlAsync(all.Token),
             .. _nodes is null ? [] : new[] { _nodes.RunAsync(all.Token) },
         ];
 
@@ -98,6 +106,13 @@ internal sealed class JobOperator : IDisposable
             await lastEvents.CancelAsync();
             await events;
         }
+    }
+
+    // Most clusters have no Volcano, and a watch of an API that is not served fails for ever.
+    private async Task WatchGroupsAsync(CancellationToken stop)
+    {
+        await _gangs.NeedsWatch.WaitAsync(stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _groups.RunAsync(stop);
     }
 
     private async Task ControlAsync(CancellationToken stop)

@@ -27,6 +27,9 @@ internal sealed record OperatorOptions
     /// <summary>Whether jobs may reach into machines: host network, host paths, privileges.</summary>
     public bool AllowHostAccess { get; init; }
 
+    /// <summary>The gang scheduler of jobs that name none.</summary>
+    public Jobs.GangScheduler UsualGang { get; init; }
+
     /// <summary>Whether machines are watched, to notice soon that one does not answer.</summary>
     public bool WatchNodes { get; init; } = true;
 

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Runtime;
 
 namespace DeepSpeedSharp.Operator.Commands;
@@ -22,6 +23,8 @@ internal static class RunCommand
             t => Enum.Parse<LogLevel>(t, ignoreCase: true), "Debug, Information, Warning or Error.");
         Option<bool> hostAccess = Option("--allow-host-access", "ALLOW_HOST_ACCESS", false, bool.Parse,
             "true lets jobs use host network, host paths and privileged containers.");
+        Option<GangScheduler> gang = Option("--gang-scheduler", "GANG_SCHEDULER", GangScheduler.None,
+            t => Enum.Parse<GangScheduler>(t, ignoreCase: true), "Gang scheduler of jobs that name none: None, Volcano, Coscheduling or Kueue.");
         Option<bool> nodes = Option("--watch-nodes", "WATCH_NODES", true, bool.Parse,
             "false does not watch the machines, whose loss is then noticed by their pods only.");
         Option<bool> elect = Option("--leader-elect", "LEADER_ELECT", false, bool.Parse,
@@ -34,7 +37,7 @@ internal static class RunCommand
         format.AcceptOnlyFromAmong("text", "json");
         var root = new RootCommand("Runs DeepSpeedJobs on Kubernetes.")
         {
-            ns, port, interval, workers, qps, burst, format, level, hostAccess, nodes, elect, kubeconfig,
+            ns, port, interval, workers, qps, burst, format, level, hostAccess, gang, nodes, elect, kubeconfig,
         };
         root.SetAction(async (result, cancel) =>
         {
@@ -50,6 +53,7 @@ internal static class RunCommand
                 LogLevel = result.GetValue(level),
                 Leader = result.GetValue(elect) ? Leader() : null,
                 AllowHostAccess = result.GetValue(hostAccess),
+                UsualGang = result.GetValue(gang),
                 WatchNodes = result.GetValue(nodes),
                 Kubeconfig = result.GetValue(kubeconfig),
             }, cancel);

@@ -42,6 +42,12 @@ internal static class ClusterRules
             errors.Add("spec.shm.sizeLimit", $"\"{size}\" is not an amount", "write for example 32Gi");
         }
 
+        if (spec.Gang() == GangScheduler.Kueue && string.IsNullOrEmpty(spec.Scheduling!.Queue))
+        {
+            errors.Add("spec.scheduling.queue", "it is missing, and Kueue needs it",
+                "name a LocalQueue of the job's namespace, here or by the label kueue.x-k8s.io/queue-name of the job");
+        }
+
         TemplateRules.Check(spec, allowHostAccess, errors);
         CheckWorldInfo(name, spec, errors);
         return errors.All;

@@ -60,7 +60,7 @@ internal static class JobDeadlines
 
     private static DateTimeOffset? Startup(JobSnapshot job) =>
         job.Spec?.StartupDeadlineSeconds is { } seconds && job.Status.Attempt > 0 && job.Status.ReadyAttempt < job.Status.Attempt
-            ? new[] { job.Status.LastStartTime, job.Status.NextStartTime }.Max() + TimeSpan.FromSeconds(seconds) : null;
+            ? GangPlan.PlaceableSince(job.Status) + TimeSpan.FromSeconds(seconds) : null;
 
     private static DateTimeOffset? HangTime(JobSnapshot job)
     {

@@ -29,6 +29,18 @@ internal sealed record JobDecision
     /// <summary>Whether the job does not run any more, so that what protects its running pods goes.</summary>
     public bool RemoveBudget { get; init; }
 
+    /// <summary>Whether the PodGroups of the job go, so that they hold no place for it.</summary>
+    public bool RemoveGroups { get; init; }
+
+    /// <summary>Whether the PodGroup of the current attempt is to be there although no pod is created yet.</summary>
+    public bool CreateGroup { get; init; }
+
+    /// <summary>Pods that are to say to Kueue that their group gets no more pods.</summary>
+    public IReadOnlyList<PodSnapshot> CloseGroups { get; init; } = [];
+
+    /// <summary>Kueue's groups whose Workload is deleted.</summary>
+    public IReadOnlyList<string> DropWorkloads { get; init; } = [];
+
     /// <summary>Whether the job itself is deleted, because its time after the end is over.</summary>
     public bool DeleteJob { get; init; }
 
@@ -37,6 +49,12 @@ internal sealed record JobDecision
 
     /// <summary>Compares what is wanted with what exists; the same inputs always give the same answer.</summary>
     public static JobDecision For(JobSnapshot observed)
+    {
+        JobDecision decision = Decide(observed);
+        return GangPlan.EndsGroups(observed.Status, decision) ? decision with { RemoveGroups = true } : decision;
+    }
+
+    private static JobDecision Decide(JobSnapshot observed)
     {
         // Counts and conditions speak of the spec that is there now, whatever is decided about it.
         JobSnapshot job = observed with { Status = observed.Status with { ObservedGeneration = observed.Generation } };
@@ -114,7 +132,7 @@ internal sealed record JobDecision
         PodDeletion[] old = PodCleaning.DeleteOld(job);
 
         // The last checkpoint is still being written by pods that end; a new world should not read the one before.
-        PodSnapshot[] ending = [.. job.OlderPods.Where(p => !p.IsFinished && !job.IsLost(p))];
+        PodSnapshot[] ending = [.. job.OlderPods.Where(p => GangPlan.IsEnding(job, p))];
         int[] missing = [.. Enumerable.Range(0, job.Desired).Except(job.CurrentPods.Select(p => p.Index))
             .Except(job.Succeeded)];
         TimeSpan backoff = job.Status.NextStartTime - job.Now ?? TimeSpan.Zero;
@@ -124,6 +142,9 @@ internal sealed record JobDecision
         }
 
         bool blocks = ending.Length > 0 && job.Spec?.WaitsForOldPods() != false;
+        job = job with { Status = GangPlan.Admit(job) };
+        bool mayCreate = !blocks && backoff <= TimeSpan.Zero && missing.Length > 0;
+        bool isHeld = mayCreate && GangPlan.Holds(job);
 
         // Times count from what is seen now: a job that begins to run begins to have a deadline.
         job = job with { Status = JobObservation.Of(job, blocks ? ending : [], backoff) };
@@ -131,7 +152,10 @@ internal sealed record JobDecision
         {
             Status = job.Status,
             Delete = old,
-            CreateNodes = !blocks && backoff <= TimeSpan.Zero ? missing : [],
+            CreateNodes = mayCreate && !isHeld ? missing : [],
+            CreateGroup = isHeld && job.Group is null,
+            CloseGroups = GangPlan.Close(job, isOver: false),
+            DropWorkloads = GangPlan.Drop(job, isOver: false),
             RequeueAfter = Soonest(
                 backoff > TimeSpan.Zero ? backoff : null,
                 ending.Length > 0 ? LookAtEndingPods : null,
@@ -175,6 +199,8 @@ internal sealed record JobDecision
             Status = JobEnd.Suspended(job, active.Length),
             // First it is on record that the pods end because of this, then they are deleted.
             Delete = isKnown ? PodCleaning.Delete(job, job.Pods.Where(p => !p.IsTerminal)) : [],
+            CloseGroups = isKnown ? GangPlan.Close(job, isOver: true) : [],
+            DropWorkloads = isKnown ? GangPlan.Drop(job, isOver: true) : [],
             RemoveBudget = !isKnown,
             RequeueAfter = !isKnown ? TimeSpan.Zero : active.Length > 0 ? LookAtEndingPods : null,
         };
@@ -189,6 +215,8 @@ internal sealed record JobDecision
         {
             Status = JobObservation.Count(job),
             Delete = delete,
+            CloseGroups = GangPlan.Close(job, isOver: true),
+            DropWorkloads = GangPlan.Drop(job, isOver: true),
             DeleteJob = left <= TimeSpan.Zero,
             RequeueAfter = Soonest(left > TimeSpan.Zero ? left : null,
                 job.Spec?.CleanPodPolicy != "None" && job.Pods.Any(p => !p.IsTerminal) ? LookAtEndingPods : null),

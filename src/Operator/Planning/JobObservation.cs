@@ -16,7 +16,8 @@ internal static class JobObservation
         DeepSpeedJobStatus status = Count(job);
         PodSnapshot[] pods = [.. job.CurrentPods];
         NodeCounts nodes = status.Nodes!;
-        status = Schedule(status, job.Now, pods, nodes, ending, backoff);
+        (string Reason, string Message)? queue = backoff > TimeSpan.Zero ? null : GangPlan.Wait(job);
+        status = Schedule(status, job.Now, pods, nodes, ending, backoff, queue);
         status = Run(status, job.Now, pods, nodes);
         bool isRunning = status.Is(ConditionTypes.Running);
         if (isRunning && status.Is(ConditionTypes.Restarting))
@@ -81,7 +82,7 @@ internal static class JobObservation
     }
 
     private static DeepSpeedJobStatus Schedule(DeepSpeedJobStatus status, DateTimeOffset now, PodSnapshot[] pods,
-        NodeCounts nodes, IReadOnlyList<PodSnapshot> ending, TimeSpan backoff)
+        NodeCounts nodes, IReadOnlyList<PodSnapshot> ending, TimeSpan backoff, (string Reason, string Message)? queue)
     {
         PodSnapshot[] homeless = [.. pods.Where(p => p.ClusterNode is null && !p.IsFinished)];
         if (nodes.Created == nodes.Desired && homeless.Length == 0)
@@ -100,6 +101,11 @@ internal static class JobObservation
         {
             return status.With(now, ConditionTypes.Scheduled, false, Reasons.WaitingForOldPods,
                 $"{ending.Count} pods of an earlier attempt are still ending, for example {ending[0].Name}.");
+        }
+
+        if (queue is var (reason, message))
+        {
+            return status.With(now, ConditionTypes.Scheduled, false, reason, message);
         }
 
         // During the pause before a restart, the message of Restarting says what failed and when it goes on.

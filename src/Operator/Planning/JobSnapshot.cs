@@ -12,6 +12,9 @@ internal sealed record JobSnapshot
     /// <summary>Name of the job.</summary>
     public required string Name { get; init; }
 
+    /// <summary>Identity of the job.</summary>
+    public string Uid { get; init; } = "";
+
     /// <summary>Generation of the spec.</summary>
     public required long Generation { get; init; }
 
@@ -32,6 +35,9 @@ internal sealed record JobSnapshot
 
     /// <summary>All pods of the job, of every attempt.</summary>
     public IReadOnlyList<PodSnapshot> Pods { get; init; } = [];
+
+    /// <summary>The PodGroup of the current attempt, where its state matters; null when it is not known to exist.</summary>
+    public GroupSnapshot? Group { get; init; }
 
     /// <summary>The latest report of rank 0.</summary>
     public ProgressReport? Progress { get; init; }

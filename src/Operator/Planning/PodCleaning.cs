@@ -15,7 +15,9 @@ internal static class PodCleaning
     [
         .. pods.Select(pod => job.IsLost(pod) && !pod.IsTerminal ? new PodDeletion(pod, Force: true)
             : pod.DeletedAt is null ? new PodDeletion(pod, Force: false)
-            : job.IsLost(pod) ? new PodDeletion(pod, Force: true) : null).OfType<PodDeletion>(),
+
+            // One that has ended and is still there for a finalizer is not the machine's any more: force would change nothing.
+            : job.IsLost(pod) && !pod.HasFinalizers ? new PodDeletion(pod, Force: true) : null).OfType<PodDeletion>(),
     ];
 
     /// <summary>Pods of earlier attempts that go now: all but those that failed first last, for a look at their logs.</summary>

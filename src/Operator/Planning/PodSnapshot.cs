@@ -3,6 +3,7 @@ using System.Text.Json;
 using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Resources;
+using DeepSpeedSharp.Operator.Resources.Gang;
 
 namespace DeepSpeedSharp.Operator.Planning;
 
@@ -62,6 +63,18 @@ internal sealed record PodSnapshot
     public string? WaitingReason { get; init; }
 
     public string? WaitingMessage { get; init; }
+
+    /// <summary>Kueue's group of the pod; null without.</summary>
+    public string? Group { get; init; }
+
+    /// <summary>Whether it tells Kueue that its group gets no more pods.</summary>
+    public bool ClosesGroup { get; init; }
+
+    /// <summary>Whether somebody keeps the scheduler from looking at it, as a queue does.</summary>
+    public bool IsGated { get; init; }
+
+    /// <summary>Whether its object stays after a deletion until somebody lets it go.</summary>
+    public bool HasFinalizers { get; init; }
 
     /// <summary>Whether its program succeeded; sidecars may still run.</summary>
     public bool IsSucceeded => Phase == "Succeeded" || (Phase == "Running" && ExitCode == 0);
@@ -124,6 +137,10 @@ internal sealed record PodSnapshot
             TerminationMessage = terminated.Text("message"),
             WaitingReason = waiting.Text("reason"),
             WaitingMessage = waiting.Text("message"),
+            Group = labels.Text(KueueGroup.NameLabel),
+            ClosesGroup = metadata.Get("annotations").Text(KueueGroup.RetriableAnnotation) == "false",
+            IsGated = HasItems(pod.Get("spec").Get("schedulingGates")),
+            HasFinalizers = HasItems(metadata.Get("finalizers")),
         };
     }
 
@@ -131,6 +148,8 @@ internal sealed record PodSnapshot
 
     private static JsonElement Find(JsonElement list, Func<JsonElement, bool> wanted) =>
         list.ValueKind == JsonValueKind.Array ? list.EnumerateArray().FirstOrDefault(wanted) : default;
+
+    private static bool HasItems(JsonElement list) => list.ValueKind == JsonValueKind.Array && list.GetArrayLength() > 0;
 
     private static int Number(string? text) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value) ? value : -1;

@@ -3,6 +3,7 @@ using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Resources;
+using DeepSpeedSharp.Operator.Resources.Gang;
 using k8s.Models;
 
 namespace DeepSpeedSharp.Operator.Planning;
@@ -60,6 +61,10 @@ internal static class TemplateRules
                 if (name.StartsWith(JobLabels.Prefix, StringComparison.Ordinal))
                 {
                     errors.Add($"spec.template.metadata.{part}", $"{name} belongs to the job", "remove it");
+                }
+                else if (KueueGroup.Owned.Contains(name) || PodGroups.Owned.Contains(name))
+                {
+                    errors.Add($"spec.template.metadata.{part}", $"{name} belongs to the job", "use scheduling.gang and scheduling.queue");
                 }
             }
         }

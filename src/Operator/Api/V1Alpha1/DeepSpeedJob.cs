@@ -73,6 +73,16 @@ public sealed class DeepSpeedJob : IKubernetesObject<V1ObjectMeta>, ISpec<DeepSp
         };
     }
 
+    /// <summary>The same object with another spec; this one stays as it is.</summary>
+    internal DeepSpeedJob With(DeepSpeedJobSpec spec) => ReferenceEquals(spec, Spec) ? this : new DeepSpeedJob
+    {
+        Metadata = Metadata,
+        Spec = spec,
+        Status = Status,
+        Problems = Problems,
+        StatusIsReadable = StatusIsReadable,
+    };
+
     private static DeepSpeedJobStatus? ReadStatus(JsonElement element)
     {
         try
