@@ -25,15 +25,16 @@ internal sealed class DeepSpeedJobController(
         DeepSpeedJob entity = found.Spec is { } written
             ? found.With(GangPlan.Effective(written, found.Metadata.Labels, options.UsualGang)) : found;
 
-        // The garbage collector removes what a deleted job owns.
-        if (entity.Metadata.DeletionTimestamp is not null)
+        // Another controller looks after it, and nothing of it is touched, not even its status.
+        if (entity.Spec?.IsOurs() == false)
         {
             return ReconcileResult.Done;
         }
 
-        // Another controller looks after it, and nothing of it is touched, not even its status.
-        if (entity.Spec?.IsOurs() == false)
+        // The garbage collector removes what a deleted job owns, but Kueue keeps pods until it is told that none follow.
+        if (entity.Metadata.DeletionTimestamp is not null)
         {
+            await ReleaseAsync(caches.Pods.Group(entity.Metadata.Uid), cancel);
             return ReconcileResult.Done;
         }
 
@@ -56,17 +57,9 @@ internal sealed class DeepSpeedJobController(
             }
 
             // Kueue is told before the pods go, as only a pod can tell it.
-            foreach (PodSnapshot pod in decision.CloseGroups)
-            {
-                await gangs.CloseAsync(pod, cancel);
-            }
-
+            await gangs.CloseAsync(decision.CloseGroups, cancel);
             await objects.DeleteAsync(entity, decision.Delete, cancel);
-            foreach (string group in decision.DropWorkloads)
-            {
-                await gangs.DropWorkloadAsync(entity.Metadata.NamespaceProperty, group, cancel);
-            }
-
+            await gangs.DropWorkloadsAsync(entity.Metadata.NamespaceProperty, decision.DropWorkloads, cancel);
             if (decision.RemoveGroups)
             {
                 await gangs.RemoveAsync(entity, cancel);
@@ -100,6 +93,11 @@ internal sealed class DeepSpeedJobController(
 
         if (refused is { IsFinal: false })
         {
+            if (refused.Reason == Reasons.NameConflict)
+            {
+                await ReleaseAsync(Orphans(entity.Key, entity.Metadata.Uid), cancel);
+            }
+
             return ReconcileResult.RequeueAfter(TimeSpan.FromSeconds(refused.Reason == Reasons.NameConflict ? 3 : 30));
         }
 
@@ -107,10 +105,21 @@ internal sealed class DeepSpeedJobController(
     }
 
     /// <inheritdoc/>
-    public void Deleted(string key)
+    public async Task DeletedAsync(string key, CancellationToken cancel)
     {
         _failures.TryRemove(key, out _);
         caches.Progress.Forget(key);
+        await ReleaseAsync(Orphans(key, uid: null), cancel);
+    }
+
+    // Pods of an earlier job of the same name that Kueue still keeps.
+    private IReadOnlyList<PodSnapshot> Orphans(string key, string? uid) =>
+        caches.Pods.Where(p => p.Group is not null && p.OwnerKey == key && p.OwnerUid != uid);
+
+    private async Task ReleaseAsync(IReadOnlyList<PodSnapshot> pods, CancellationToken cancel)
+    {
+        await gangs.CloseAsync(GangPlan.Close(pods, inUse: null), cancel);
+        await gangs.DropWorkloadsAsync(pods.Count == 0 ? "" : pods[0].Namespace, GangPlan.Drop(pods, inUse: null), cancel);
     }
 
     private async Task<JobSnapshot> ObserveAsync(DeepSpeedJob job, CancellationToken cancel)

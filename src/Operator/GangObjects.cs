@@ -78,36 +78,42 @@ internal sealed class GangObjects(ApiConnection api, JobObjects objects, ObjectC
     public Task RemoveAsync(DeepSpeedJob job, CancellationToken cancel) =>
         Scheduler(job.Status) is { } scheduler ? RemoveAsync(job, scheduler, except: null, cancel) : Task.CompletedTask;
 
-    /// <summary>Says to Kueue, on a pod, that its group gets no more pods.</summary>
-    public async Task CloseAsync(PodSnapshot pod, CancellationToken cancel)
+    /// <summary>Says to Kueue, on pods, that their groups get no more of them.</summary>
+    public async Task CloseAsync(IEnumerable<PodSnapshot> pods, CancellationToken cancel)
     {
-        string patch = $$$"""{"metadata":{"uid":"{{{pod.Uid}}}","annotations":{"{{{KueueGroup.RetriableAnnotation}}}":"false"}}}""";
-        try
+        foreach (PodSnapshot pod in pods)
         {
-            await api.MergePatchAsync($"/api/v1/namespaces/{pod.Namespace}/pods/{pod.Name}?fieldManager={JobLabels.ManagedBy}", patch, cancel);
-        }
-        catch (ApiException e) when (e.Code == HttpStatusCode.NotFound || e.IsConflict)
-        {
-            // Gone, and perhaps another one of its name is there; the watch is about to say so.
+            string patch = $$$"""{"metadata":{"uid":"{{{pod.Uid}}}","annotations":{"{{{KueueGroup.RetriableAnnotation}}}":"false"}}}""";
+            try
+            {
+                await api.MergePatchAsync($"/api/v1/namespaces/{pod.Namespace}/pods/{pod.Name}?fieldManager={JobLabels.ManagedBy}", patch, cancel);
+            }
+            catch (ApiException e) when (e.Code is HttpStatusCode.NotFound or HttpStatusCode.UnprocessableEntity || e.IsConflict)
+            {
+                // Gone, and perhaps another one of its name is there; the watch is about to say so.
+            }
         }
     }
 
-    /// <summary>Deletes the Workload of a group of Kueue's, which lets the group's pods go.</summary>
-    public async Task DropWorkloadAsync(string ns, string group, CancellationToken cancel)
+    /// <summary>Deletes the Workloads of groups of Kueue's, which lets their pods go.</summary>
+    public async Task DropWorkloadsAsync(string ns, IEnumerable<string> names, CancellationToken cancel)
     {
-        try
+        foreach (string name in names)
         {
-            JsonElement versions = await api.GetAsync($"/apis/{KueueGroup.ApiGroup}", cancel);
-            string path = $"/apis/{versions.Get("preferredVersion").Text("groupVersion")}/namespaces/{ns}/workloads/{group}";
-            JsonElement workload = await api.GetAsync(path, cancel);
-            if (workload.Get("metadata").Get("deletionTimestamp").ValueKind == JsonValueKind.Undefined)
+            try
             {
-                await api.DeleteAsync(path, workload.Get("metadata").Text("uid")!, null, cancel);
+                JsonElement versions = await api.GetAsync($"/apis/{KueueGroup.ApiGroup}", cancel);
+                string path = $"/apis/{versions.Get("preferredVersion").Text("groupVersion")}/namespaces/{ns}/workloads/{name}";
+                JsonElement metadata = (await api.GetAsync(path, cancel)).GetProperty("metadata");
+                if (metadata.Text("deletionTimestamp") is null)
+                {
+                    await api.DeleteAsync(path, metadata.Text("uid")!, null, cancel);
+                }
             }
-        }
-        catch (ApiException e) when (e.Code == HttpStatusCode.NotFound)
-        {
-            // Kueue had not made one, or it is gone already.
+            catch (ApiException e) when (e.Code == HttpStatusCode.NotFound)
+            {
+                // Kueue had not made one, or it is gone already.
+            }
         }
     }
 

@@ -98,28 +98,27 @@ internal static class GangPlan
         && (pod.Group is { } group && group == job.Status.Gang?.Group ? CountsForKueue(pod) : !pod.IsFinished && !IsOnlyHeld(pod));
 
     /// <summary>Pods that are to say to Kueue that their group gets no more, one for each group that is not used any more.</summary>
-    /// <param name="job">What was found.</param>
-    /// <param name="isOver">Whether the group of the current attempt is over too.</param>
-    public static PodSnapshot[] Close(JobSnapshot job, bool isOver) =>
+    /// <param name="pods">Pods of a job.</param>
+    /// <param name="inUse">The group that the job goes on with; null when it is over.</param>
+    public static PodSnapshot[] Close(IEnumerable<PodSnapshot> pods, string? inUse) =>
     [
-        .. Unused(job, isOver).Where(g => g.All(p => !p.ClosesGroup) && g.Any(p => p.HasFinalizers) && g.Any(p => p.Phase != "Succeeded"))
+        .. Unused(pods, inUse).Where(g => g.All(p => !p.ClosesGroup) && g.Any(p => p.HasFinalizers) && g.Any(p => p.Phase != "Succeeded"))
             .Select(g => g.OrderBy(p => p.Attempt).ThenBy(p => p.Index).Last()),
     ];
 
     /// <summary>Groups whose Workload has to go because Kueue alone would never let their pods go: some were deleted before
     /// they had a machine, so they come to no end by themselves.</summary>
-    /// <param name="job">What was found.</param>
-    /// <param name="isOver">Whether the group of the current attempt is over too.</param>
-    public static string[] Drop(JobSnapshot job, bool isOver) =>
-        [.. Unused(job, isOver).Where(g => g.Any(p => IsOnlyHeld(p) && p.HasFinalizers)).Select(g => g.Key)];
+    /// <param name="pods">Pods of a job.</param>
+    /// <param name="inUse">The group that the job goes on with; null when it is over.</param>
+    public static string[] Drop(IEnumerable<PodSnapshot> pods, string? inUse) =>
+        [.. Unused(pods, inUse).Where(g => g.Any(p => IsOnlyHeld(p) && p.HasFinalizers)).Select(g => g.Key)];
 
     /// <summary>Whether the PodGroups of a job are over with a decision: it rests or ends, or goes on with another scheduler.</summary>
     public static bool EndsGroups(DeepSpeedJobStatus before, JobDecision decision) => before.Gang is { } gang
         && (decision.RemoveBudget || decision.Status.Gang?.Scheduler != gang.Scheduler);
 
-    // Those of the current attempt belong to the job until it is over.
-    private static IEnumerable<IGrouping<string, PodSnapshot>> Unused(JobSnapshot job, bool isOver) => job.Pods
-        .Where(p => p.Group is not null && (isOver || p.Group != job.Status.Gang?.Group)).GroupBy(p => p.Group!);
+    private static IEnumerable<IGrouping<string, PodSnapshot>> Unused(IEnumerable<PodSnapshot> pods, string? inUse) =>
+        pods.Where(p => p.Group is not null && p.Group != inUse).GroupBy(p => p.Group!);
 
     // Deleted before it had a machine: nothing runs, and only its object is left.
     private static bool IsOnlyHeld(PodSnapshot pod) => pod is { DeletedAt: not null, ClusterNode: null };

@@ -154,8 +154,8 @@ internal sealed record JobDecision
             Delete = old,
             CreateNodes = mayCreate && !isHeld ? missing : [],
             CreateGroup = isHeld && job.Group is null,
-            CloseGroups = GangPlan.Close(job, isOver: false),
-            DropWorkloads = GangPlan.Drop(job, isOver: false),
+            CloseGroups = GangPlan.Close(job.Pods, job.Status.Gang?.Group),
+            DropWorkloads = GangPlan.Drop(job.Pods, job.Status.Gang?.Group),
             RequeueAfter = Soonest(
                 backoff > TimeSpan.Zero ? backoff : null,
                 ending.Length > 0 ? LookAtEndingPods : null,
@@ -199,8 +199,8 @@ internal sealed record JobDecision
             Status = JobEnd.Suspended(job, active.Length),
             // First it is on record that the pods end because of this, then they are deleted.
             Delete = isKnown ? PodCleaning.Delete(job, job.Pods.Where(p => !p.IsTerminal)) : [],
-            CloseGroups = isKnown ? GangPlan.Close(job, isOver: true) : [],
-            DropWorkloads = isKnown ? GangPlan.Drop(job, isOver: true) : [],
+            CloseGroups = isKnown ? GangPlan.Close(job.Pods, inUse: null) : [],
+            DropWorkloads = isKnown ? GangPlan.Drop(job.Pods, inUse: null) : [],
             RemoveBudget = !isKnown,
             RequeueAfter = !isKnown ? TimeSpan.Zero : active.Length > 0 ? LookAtEndingPods : null,
         };
@@ -215,8 +215,8 @@ internal sealed record JobDecision
         {
             Status = JobObservation.Count(job),
             Delete = delete,
-            CloseGroups = GangPlan.Close(job, isOver: true),
-            DropWorkloads = GangPlan.Drop(job, isOver: true),
+            CloseGroups = GangPlan.Close(job.Pods, inUse: null),
+            DropWorkloads = GangPlan.Drop(job.Pods, inUse: null),
             DeleteJob = left <= TimeSpan.Zero,
             RequeueAfter = Soonest(left > TimeSpan.Zero ? left : null,
                 job.Spec?.CleanPodPolicy != "None" && job.Pods.Any(p => !p.IsTerminal) ? LookAtEndingPods : null),

@@ -134,7 +134,7 @@ internal sealed class Controller<T> : IDisposable
         {
             if (_objects.Get(key) is not { } entity)
             {
-                reconciler.Deleted(key);
+                await reconciler.DeletedAsync(key, either.Token);
                 Queue.Forget(key);
                 return ("success", false, false);
             }

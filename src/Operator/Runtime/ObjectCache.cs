@@ -45,6 +45,15 @@ internal sealed class ObjectCache<T>(Func<T, string?> groupOf)
         }
     }
 
+    /// <summary>The objects for which something is so.</summary>
+    public IReadOnlyList<T> Where(Func<T, bool> isSo)
+    {
+        lock (_lock)
+        {
+            return [.. _entries.Values.Select(e => e.Value).Where(isSo)];
+        }
+    }
+
     /// <summary>All objects.</summary>
     public IReadOnlyList<T> All()
     {

@@ -143,7 +143,12 @@ internal sealed class ObjectStore
             string part = path.Subresource ?? "spec";
             JsonObject whole = current.DeepClone().AsObject();
             JsonNode? before = whole[part];
-            Merge(current, path.Plural == "events" ? patch : new JsonObject { [part] = patch[part]?.DeepClone() });
+            Merge(current, path.Plural == "events" ? patch : new JsonObject { [part] = patch[part]?.DeepClone() ?? new JsonObject() });
+            if (patch["metadata"]?["annotations"] is { } annotations)
+            {
+                Merge(current["metadata"]!.AsObject(), new JsonObject { ["annotations"] = annotations.DeepClone() });
+            }
+
             if (part == "spec" && !JsonNode.DeepEquals(before, current["spec"]))
             {
                 current["metadata"]!["generation"] = (long)current["metadata"]!["generation"]! + 1;
@@ -202,7 +207,13 @@ internal sealed class ObjectStore
             if (_objects.TryGetValue($"{plural}/{ns}/{name}", out JsonObject? current))
             {
                 change(current);
-                Publish($"{plural}/{ns}/{name}", "MODIFIED");
+                string key = $"{plural}/{ns}/{name}";
+                bool isOver = current["metadata"]!["deletionTimestamp"] is not null && current["metadata"]!["finalizers"]?.AsArray().Count == 0;
+                Publish(key, isOver ? "DELETED" : "MODIFIED");
+                if (isOver)
+                {
+                    _objects.Remove(key);
+                }
             }
         }
     }
@@ -218,6 +229,13 @@ internal sealed class ObjectStore
             }
 
             string key = $"{path.Plural}/{path.Namespace}/{path.Name}";
+            if (current["metadata"]!["finalizers"]?.AsArray().Count > 0)
+            {
+                current["metadata"]!["deletionTimestamp"] ??= "2026-01-01T00:00:30Z";
+                Publish(key, "MODIFIED");
+                return current.DeepClone().AsObject();
+            }
+
             if (PodsEndSlowly && !atOnce && path.Plural == "pods" && (string?)current["status"]?["phase"] == "Running")
             {
                 current["metadata"]!["deletionTimestamp"] ??= "2026-01-01T00:00:30Z";
