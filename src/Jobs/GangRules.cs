@@ -36,7 +36,9 @@ internal static partial class GangRules
         }
 
         GangScheduler gang = spec.Gang();
-        bool isKnown = !string.IsNullOrEmpty(scheduling.Gang); // else an administrator's default may give the field a meaning
+
+        // Left out, an administrator's default may give a field its meaning; a wrong word is told elsewhere.
+        bool isKnown = Enum.TryParse<GangScheduler>(scheduling.Gang, out _);
         Refuse("queue", scheduling.Queue, gang is GangScheduler.None or GangScheduler.Coscheduling, gang == GangScheduler.None
             ? "set gang to Volcano or Kueue, or remove it" : "Coscheduling has no queues; remove it");
         Refuse("minAvailable", scheduling.MinAvailable, gang is GangScheduler.None or GangScheduler.Kueue, gang == GangScheduler.None
