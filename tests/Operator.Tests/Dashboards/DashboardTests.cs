@@ -43,6 +43,19 @@ public sealed partial class DashboardTests(RecordedPrometheus recorded) : IClass
     }
 
     [Fact]
+    public async Task Jobs_ThatTwoReplicasServe_AreCountedOnce()
+    {
+        var dashboard = Dashboard.Load("dashboard-operator.json");
+        DashboardTarget running = dashboard.Panels.Single(p => p.Title == "Running jobs").Targets[0];
+        IReadOnlyDictionary<string, string> variables = await recorded.Prometheus.FillAsync(dashboard);
+
+        Series shown = Assert.Single(await recorded.Prometheus.QueryAsync(running.Expression, variables, atTheEnd: true));
+
+        Assert.InRange(RecordedCluster.RunningAtTheEnd, 2, 15);
+        Assert.Equal(RecordedCluster.RunningAtTheEnd, shown.Points[0].Value);
+    }
+
+    [Fact]
     public async Task Query_ForWhatNobodyServes_ShowsNothing() =>
         Assert.Empty(await recorded.Prometheus.QueryAsync("deepspeed_no_such_metric", new Dictionary<string, string>(), atTheEnd: false));
 

@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
+using DeepSpeedSharp.Operator.Runtime;
 using k8s.Models;
 using Prometheus;
 
@@ -18,13 +19,20 @@ internal static class RecordedCluster
     /// <summary>The end, where somebody looks at the dashboards.</summary>
     public static DateTimeOffset End => Begin + Length;
 
+    /// <summary>Jobs that run at the end.</summary>
+    public static int RunningAtTheEnd { get; private set; }
+
     public static async Task<Recording> RecordAsync()
     {
         var recording = new Recording();
         var random = new Random(7);
         var metrics = new OperatorMetrics();
         RecordedJob[] jobs = [new(Namespace, Job, 3, 4, random) { FailsAt = 95 }, .. Others(random)];
+        var standby = new OperatorMetrics(); // a replica that does not lead serves the gauges of all jobs too
+        using var queue = new WorkQueue<string>(TimeProvider.System, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(1));
+        metrics.Runtime.Observe(metrics.Registry, queue);
         metrics.ComputeGaugesFrom(() => [.. jobs.Where(j => j.Exists).Select(j => j.State)]);
+        standby.ComputeGaugesFrom(() => [.. jobs.Where(j => j.Exists).Select(j => j.State)]);
         RecordedWorker[] workers = [.. Enumerable.Range(0, 4).Select(i => new RecordedWorker(i))];
         for (DateTimeOffset now = Begin; now <= End; now += Step)
         {
@@ -47,9 +55,19 @@ internal static class RecordedCluster
                 metrics.Runtime.Reconciled("error", TimeSpan.FromSeconds(1.5));
             }
 
+            int waiting = passes > 8 ? random.Next(1, passes) : random.Next(0, 2);
+            for (int i = 0; i < waiting; i++)
+            {
+                queue.Add($"{Namespace}/{i}");
+            }
+
             await recording.AddAsync(metrics.Registry, "job=\"deepspeed-operator\",pod=\"deepspeed-operator-0\"", now);
-            recording.Add("workqueue_depth", "name=\"deepspeedjob\",controller=\"deepspeedjob\",job=\"deepspeed-operator\",pod=\"deepspeed-operator-0\"",
-                passes > 8 ? random.Next(1, passes) : random.Next(0, 2), now);
+            await recording.AddAsync(standby.Registry, "job=\"deepspeed-operator\",pod=\"deepspeed-operator-1\"", now);
+            while (!queue.IsIdle)
+            {
+                queue.Done(await queue.TakeAsync(TestContext.Current.CancellationToken));
+            }
+
             if (jobs[0].IsRunning)
             {
                 foreach (RecordedWorker worker in workers)
@@ -69,6 +87,7 @@ internal static class RecordedCluster
             }
         }
 
+        RunningAtTheEnd = jobs.Count(j => j.IsRunning);
         return recording;
     }
 
