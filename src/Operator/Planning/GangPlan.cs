@@ -140,6 +140,7 @@ internal static class GangPlan
         return before.Gang is { Scheduler: nameof(GangScheduler.Kueue) } gang && gang.Queue == spec.Scheduling!.Queue
             && !before.IsSuspending() && before.SpecHash == next.SpecHash && before.Nodes?.Desired == spec.Pods()
             && (before.AvoidedNodes ?? []).SequenceEqual(next.AvoidedNodes ?? [])
-            && !job.Pods.Any(p => p.Group == gang.Group && (p.Phase == "Succeeded" || job.IsLost(p)));
+            && !job.Pods.Any(p => p.Group == gang.Group
+                && (p.Phase == "Succeeded" || (p is { IsTerminal: false, ClusterNode: not null } && job.IsLost(p))));
     }
 }

@@ -13,11 +13,11 @@ internal static class PodCleaning
     /// <summary>Deletes pods that are not on their way out yet; by force those that are lost.</summary>
     public static PodDeletion[] Delete(JobSnapshot job, IEnumerable<PodSnapshot> pods) =>
     [
-        .. pods.Select(pod => job.IsLost(pod) && !pod.IsTerminal ? new PodDeletion(pod, Force: true)
-            : pod.DeletedAt is null ? new PodDeletion(pod, Force: false)
+        .. pods.Select(pod => pod.DeletedAt is null ? new PodDeletion(pod, Force: job.IsLost(pod) && !pod.IsTerminal)
 
-            // One that has ended and is still there for a finalizer is not the machine's any more: force would change nothing.
-            : job.IsLost(pod) && !pod.HasFinalizers ? new PodDeletion(pod, Force: true) : null).OfType<PodDeletion>(),
+            // Nothing of it is on a machine any more; it waits for whoever has a finalizer on it, and force would change nothing.
+            : job.IsLost(pod) && !(pod.HasFinalizers && (pod.IsTerminal || pod.ClusterNode is null)) ? new PodDeletion(pod, Force: true)
+            : null).OfType<PodDeletion>(),
     ];
 
     /// <summary>Pods of earlier attempts that go now: all but those that failed first last, for a look at their logs.</summary>
