@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Planning;
@@ -83,7 +84,14 @@ internal sealed class GangObjects(ApiConnection api, JobObjects objects, ObjectC
     {
         foreach (PodSnapshot pod in pods)
         {
-            string patch = $$$"""{"metadata":{"uid":"{{{pod.Uid}}}","annotations":{"{{{KueueGroup.RetriableAnnotation}}}":"false"}}}""";
+            string patch = new JsonObject
+            {
+                ["metadata"] = new JsonObject
+                {
+                    ["uid"] = pod.Uid,
+                    ["annotations"] = new JsonObject { [KueueGroup.RetriableAnnotation] = "false" },
+                },
+            }.ToJsonString();
             try
             {
                 await api.MergePatchAsync($"/api/v1/namespaces/{pod.Namespace}/pods/{pod.Name}?fieldManager={JobLabels.ManagedBy}", patch, cancel);

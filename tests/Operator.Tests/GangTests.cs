@@ -146,7 +146,7 @@ public sealed class GangTests
         cluster.Apply("a", Kueue);
         await cluster.Until(() => (string?)cluster.Condition("a", "Scheduled")?["reason"] == "QueuedByKueue", "it is queued");
         string group = (string)cluster.Status("a")["gang"]!["group"]!;
-        cluster.Api.Store.Create(new ResourcePath("workloads", "default", null, null), JsonNode.Parse($$"""{"metadata":{"name":"{{group}}"}}""")!.AsObject());
+        cluster.Api.Store.Create(new ResourcePath("workloads", "default", null, null), new JsonObject { ["metadata"] = new JsonObject { ["name"] = group } });
 
         cluster.Api.Kill("deepspeedjobs", "a");
         cluster.Api.Kill("pods", "a-1-0");

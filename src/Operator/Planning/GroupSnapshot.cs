@@ -25,11 +25,9 @@ internal sealed record GroupSnapshot(string Namespace, string Name, string? Owne
     public static GroupSnapshot Read(JsonElement group)
     {
         JsonElement metadata = group.GetProperty("metadata");
-        JsonElement owner = Items(metadata.Get("ownerReferences")).FirstOrDefault(o => o.Text("kind") == DeepSpeedJobManifest.Kind);
+        JsonElement owner = PodSnapshot.Find(metadata.Get("ownerReferences"), o => o.Text("kind") == DeepSpeedJobManifest.Kind);
         JsonElement status = group.Get("status");
         return new GroupSnapshot(metadata.Text("namespace") ?? "", metadata.Text("name") ?? "", owner.Text("uid"), owner.Text("name"),
-            status.Text("phase"), Items(status.Get("conditions")).LastOrDefault(c => c.Text("type") == "Unschedulable" && c.Text("status") == "True").Text("message"));
+            status.Text("phase"), PodSnapshot.Find(status.Get("conditions"), c => c.Text("type") == "Unschedulable" && c.Text("status") == "True").Text("message"));
     }
-
-    private static IEnumerable<JsonElement> Items(JsonElement list) => list.ValueKind == JsonValueKind.Array ? list.EnumerateArray() : [];
 }

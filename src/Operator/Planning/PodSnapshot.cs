@@ -146,7 +146,8 @@ internal sealed record PodSnapshot
 
     private static JsonElement Condition(JsonElement conditions, string type) => Find(conditions, c => c.Text("type") == type);
 
-    private static JsonElement Find(JsonElement list, Func<JsonElement, bool> wanted) =>
+    /// <summary>The first entry of a list for which something is so; undefined when there is none.</summary>
+    internal static JsonElement Find(JsonElement list, Func<JsonElement, bool> wanted) =>
         list.ValueKind == JsonValueKind.Array ? list.EnumerateArray().FirstOrDefault(wanted) : default;
 
     private static bool HasItems(JsonElement list) => list.ValueKind == JsonValueKind.Array && list.GetArrayLength() > 0;

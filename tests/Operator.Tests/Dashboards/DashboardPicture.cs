@@ -262,7 +262,7 @@ internal static class DashboardPicture
         {
             double[] values = [.. series.SelectMany(s => s.Points).Select(p => p.Value).Where(double.IsFinite)];
             (double least, double most) = values.Length == 0 ? (0, 1) : (values.Min(), values.Max());
-            (least, most) = (least > 0 && least < 0.5 * most ? 0 : least, most);
+            least = least > 0 && least < 0.5 * most ? 0 : least;
             double span = Math.Max(most - least, Math.Max(Math.Abs(most) * 1e-3, 1e-12)), power = Math.Pow(10, Math.Floor(Math.Log10(span / 4)));
             double step = new[] { 1, 2, 2.5, 5, 10 }.Select(f => f * power).First(s => span / s <= 5);
             (least, most) = (Math.Floor(least / step) * step, Math.Ceiling((least + span) / step) * step);

@@ -32,11 +32,12 @@ internal sealed partial class RecordingPrometheus : IAsyncDisposable
         Assert.True(code == 0, output + error);
         await File.WriteAllTextAsync(Path.Combine(folder, "prometheus.yml"), "global: { scrape_interval: 30s }\n");
         int port = FreePort();
-        Process process = Process.Start(new ProcessStartInfo("prometheus",
+        string[] arguments =
         [
             $"--config.file={Path.Combine(folder, "prometheus.yml")}", $"--storage.tsdb.path={Path.Combine(folder, "data")}",
             "--storage.tsdb.retention.time=100y", $"--web.listen-address=127.0.0.1:{port}", "--log.level=error",
-        ]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        ];
+        var process = Process.Start(new ProcessStartInfo("prometheus", arguments) { RedirectStandardError = true, RedirectStandardOutput = true })!;
         var http = new HttpClient(new SocketsHttpHandler { UseProxy = false }) { BaseAddress = new Uri($"http://127.0.0.1:{port}"), Timeout = Patience };
         var prometheus = new RecordingPrometheus(process, http, folder);
         await prometheus.UntilReadyAsync();
