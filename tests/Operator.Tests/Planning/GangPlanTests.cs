@@ -109,7 +109,8 @@ public sealed class GangPlanTests
 
         DeepSpeedJobStatus next = JobDecision.For(job).Status;
 
-        Assert.Equal((["node-1"], "a-17b78-2"), (next.AvoidedNodes!, next.Gang!.Group));
+        Assert.Equal(["node-1"], next.AvoidedNodes!);
+        Assert.Equal("a-17b78-2", next.Gang!.Group);
     }
 
     [Fact]
@@ -146,12 +147,13 @@ public sealed class GangPlanTests
     [Fact]
     public void Resumption_AndAnotherQueue_NeedNewGroups()
     {
-        JobSnapshot job = Begun(Spec("Kueue") with { Suspend = true });
-        job = job.After(JobDecision.For(job));
-        Assert.True(job.Status.IsSuspending());
+        JobSnapshot job = RunningWithKueue() with { Generation = 2, Spec = Spec("Kueue") with { Suspend = true } };
+        job = job.After(JobDecision.For(job)) with { Pods = [] };
+        job = job.After(JobDecision.For(job)) with { Generation = 3 };
+        Assert.True(job.Status.Is("Suspended"));
 
         DeepSpeedJobStatus resumed = JobDecision.For(job with { Spec = Spec("Kueue") }).Status;
-        DeepSpeedJobStatus moved = JobDecision.For(job with { Spec = Spec("Volcano"), Pods = [] }).Status;
+        DeepSpeedJobStatus moved = JobDecision.For(job with { Spec = Spec("Volcano") }).Status;
 
         Assert.Equal((2, "a-17b78-2"), (resumed.Attempt, resumed.Gang!.Group));
         Assert.Equal(("Volcano", "a-2"), (moved.Gang!.Scheduler, moved.Gang.Group));
