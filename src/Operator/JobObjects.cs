@@ -103,6 +103,11 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         JobPlan plan = JobPlan.From(spec, new JobIdentity(owner.Name, owner.Namespace, owner.Uid, attempt, status.Restarts),
             WorkerPods.Placement(owner, spec, attempt), JobConfig.Elasticity(config));
         await DeleteOldConfigMapsAsync(owner, attempt, cancel);
+        if (RendezvousSecret.IsUsed(spec))
+        {
+            await CreateSecretAsync(owner, status, cancel);
+        }
+
         await EnsureAsync(owner, "services", HeadlessService.Build(owner, spec), Core(owner.Namespace, "services"), cancel);
         await CreateOwnedAsync(owner, "configmaps", AttemptConfigMap.Build(owner, attempt, plan, config),
             AttemptConfigMap.Name(owner.Name, attempt), cancel);
@@ -195,9 +200,7 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         }
         catch (ApiException e) when (e.Code == HttpStatusCode.Forbidden)
         {
-            throw new ObjectRefusedException(
-                e.ServerMessage.Contains("exceeded quota", StringComparison.Ordinal) ? Reasons.QuotaExceeded : Reasons.Forbidden,
-                e.ServerMessage, isFinal: false);
+            throw Forbidden(e);
         }
         catch (ApiException e) when (e.Code is HttpStatusCode.UnprocessableEntity or HttpStatusCode.BadRequest)
         {
@@ -233,6 +236,33 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
             await api.DeleteAsync($"{Core(owner.Namespace, "configmaps")}/{metadata.Text("name")}", metadata.Text("uid")!, null, cancel);
         }
     }
+
+    // Only created and deleted: the operator may not read secrets. One that is there already was made by an earlier pass for
+    // this very attempt, and pods may have it.
+    private async Task CreateSecretAsync(JobOwner owner, DeepSpeedJobStatus status, CancellationToken cancel)
+    {
+        string secrets = Core(owner.Namespace, "secrets");
+        foreach (string old in RendezvousSecret.Older(owner, status.CreatedAttempt, status.Attempt))
+        {
+            await api.DeleteAsync($"{secrets}/{old}", null, null, cancel);
+        }
+
+        try
+        {
+            await api.PostAsync($"{secrets}?fieldManager={JobLabels.ManagedBy}", RendezvousSecret.Build(owner, status.Attempt), cancel);
+        }
+        catch (ApiException e) when (e.IsAlreadyExists)
+        {
+        }
+        catch (ApiException e) when (e.Code == HttpStatusCode.Forbidden)
+        {
+            throw Forbidden(e);
+        }
+    }
+
+    private static ObjectRefusedException Forbidden(ApiException e) => new(
+        e.ServerMessage.Contains("exceeded quota", StringComparison.Ordinal) ? Reasons.QuotaExceeded : Reasons.Forbidden,
+        e.ServerMessage, isFinal: false);
 
     private static string Core(string ns, string plural) => $"/api/v1/namespaces/{ns}/{plural}";
 

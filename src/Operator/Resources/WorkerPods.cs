@@ -147,6 +147,11 @@ internal static class WorkerPods
             };
         }
 
+        if (RendezvousSecret.IsUsed(spec))
+        {
+            yield return RendezvousSecret.Mount();
+        }
+
         if (HasSharedMemory(spec))
         {
             yield return new V1VolumeMount { Name = "shm", MountPath = "/dev/shm" };
@@ -166,6 +171,11 @@ internal static class WorkerPods
             Name = "config",
             ConfigMap = new V1ConfigMapVolumeSource { Name = AttemptConfigMap.Name(job.Name, attempt) },
         };
+
+        if (RendezvousSecret.IsUsed(spec))
+        {
+            yield return RendezvousSecret.Volume(job, attempt);
+        }
 
         // Collectives between processes of one pod need more than the container runtime's 64 MiB.
         if (HasSharedMemory(spec))

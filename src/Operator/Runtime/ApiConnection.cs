@@ -53,17 +53,26 @@ internal sealed class ApiConnection(Kubernetes client, TimeProvider time, Func<b
         HttpMethod.Patch, $"{path}?fieldManager={fieldManager}&force=true", body, "application/apply-patch+yaml", cancel);
 
     /// <summary>Deletes one object, by UID, so that a new one of the same name is safe.</summary>
+    /// <param name="path">Path of the object.</param>
+    /// <param name="uid">Its identity; null for one whose name is never used again.</param>
+    /// <param name="gracePeriodSeconds">Seconds it gets to end; null for its own.</param>
+    /// <param name="cancel">Ends the request.</param>
+    /// <param name="propagation">When what it owns goes.</param>
     /// <returns>Whether there was such an object.</returns>
     public async Task<bool> DeleteAsync(
-        string path, string uid, int? gracePeriodSeconds, CancellationToken cancel, string propagation = "Background")
+        string path, string? uid, int? gracePeriodSeconds, CancellationToken cancel, string propagation = "Background")
     {
         var options = new Dictionary<string, object>
         {
             ["apiVersion"] = "v1",
             ["kind"] = "DeleteOptions",
-            ["preconditions"] = new { uid },
             ["propagationPolicy"] = propagation,
         };
+        if (uid is not null)
+        {
+            options["preconditions"] = new { uid };
+        }
+
         if (gracePeriodSeconds is { } seconds)
         {
             options["gracePeriodSeconds"] = seconds;
