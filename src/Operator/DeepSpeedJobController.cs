@@ -14,7 +14,7 @@ namespace DeepSpeedSharp.Operator;
 
 /// <summary>One pass: observe, decide, change objects, write the status once, then tell about it.</summary>
 internal sealed class DeepSpeedJobController(
-    JobCaches caches, ApiConnection api, JobObjects objects, EventPublisher events, JobWatch watch, bool allowHostAccess = false)
+    JobCaches caches, ApiConnection api, JobObjects objects, EventPublisher events, JobWatch watch, OperatorOptions options)
     : IEntityController<DeepSpeedJob>
 {
     private readonly ConcurrentDictionary<string, FirstFailure> _failures = new();
@@ -22,6 +22,11 @@ internal sealed class DeepSpeedJobController(
     /// <inheritdoc/>
     public async Task<ReconcileResult> ReconcileAsync(DeepSpeedJob entity, CancellationToken cancel)
     {
+        if (entity.Spec is { } spec)
+        {
+            entity = entity.With(options.Defaults.Over(spec));
+        }
+
         // The garbage collector removes what a deleted job owns.
         if (entity.Metadata.DeletionTimestamp is not null)
         {
@@ -92,7 +97,7 @@ internal sealed class DeepSpeedJobController(
     private async Task<JobSnapshot> ObserveAsync(DeepSpeedJob job, CancellationToken cancel)
     {
         DateTimeOffset now = watch.Time.GetUtcNow();
-        IReadOnlyList<ConfigError> problems = job.Spec is { } spec ? ClusterRules.Check(job.Metadata.Name, spec, allowHostAccess) : job.Problems;
+        IReadOnlyList<ConfigError> problems = job.Spec is { } spec ? ClusterRules.Check(job.Metadata.Name, spec, options.AllowHostAccess) : job.Problems;
         (string? config, string? wait) = (JobObjects.TextOf(job.Spec?.Config), null);
         if (problems.Count == 0 && NeedsConfig(job))
         {

@@ -25,10 +25,14 @@ internal sealed class ObjectRefusedException(string reason, string message, bool
 }
 
 /// <summary>Creates and deletes a job's objects. Names are fixed by job, attempt and node, so doing it twice is harmless.</summary>
-internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pods, OperatorMetrics metrics, ILogger log)
+/// <param name="api">The API server.</param>
+/// <param name="pods">Receives what is created.</param>
+/// <param name="parallelism">Pods of a job that are created or deleted at a time.</param>
+/// <param name="metrics">Metrics.</param>
+/// <param name="log">Log.</param>
+internal sealed class JobObjects(
+    ApiConnection api, ObjectCache<PodSnapshot> pods, int parallelism, OperatorMetrics metrics, ILogger log)
 {
-    private const int MostParallel = 50;
-
     private string? _policyVersion;
 
     private static readonly JsonSerializerOptions Readable =
@@ -266,6 +270,6 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
 
     private static string Core(string ns, string plural) => $"/api/v1/namespaces/{ns}/{plural}";
 
-    private static ParallelOptions Parallelism(CancellationToken cancel) =>
-        new() { MaxDegreeOfParallelism = MostParallel, CancellationToken = cancel };
+    private ParallelOptions Parallelism(CancellationToken cancel) =>
+        new() { MaxDegreeOfParallelism = parallelism, CancellationToken = cancel };
 }

@@ -1,4 +1,6 @@
 using System.Text.Json;
+using DeepSpeedSharp.Jobs;
+using DeepSpeedSharp.Operator.Api.Schema;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Planning;
 using DeepSpeedSharp.Operator.Progress;
@@ -15,13 +17,14 @@ namespace DeepSpeedSharp.Operator;
 internal sealed class JobOperator : IDisposable
 {
     private readonly OperatorOptions _options;
-    private readonly ListWatcher<DeepSpeedJob> _jobs;
-    private readonly ListWatcher<PodSnapshot> _pods;
+    private readonly ListWatcher<DeepSpeedJob>[] _jobs;
+    private readonly ListWatcher<PodSnapshot>[] _pods;
     private readonly ListWatcher<NodeSnapshot>? _nodes;
     private readonly Controller<DeepSpeedJob> _controller;
     private readonly DeepSpeedJobController _reconciler;
     private readonly EventPublisher _events;
     private readonly LeaderElector? _elector;
+    private readonly StartGate _definition;
     private readonly ProgressPoller _progress;
     private readonly HttpMessageInvoker _http;
     private readonly JobCaches _caches = JobCaches.Create();
@@ -38,21 +41,24 @@ internal sealed class JobOperator : IDisposable
         var free = new ApiConnection(client, watch.Time);
         _elector = options.Leader is { } leader ? new LeaderElector(free, leader, watch.Time, watch.Log) : null;
         ApiConnection api = _elector is null ? free : new ApiConnection(client, watch.Time, () => _elector.IsLeader);
-        string scope = options.Namespace is { } ns ? $"/namespaces/{ns}" : "";
-        _jobs = Watch($"/apis/{DeepSpeedJob.GroupVersion}{scope}/{DeepSpeedJob.Plural}", "", DeepSpeedJob.Read, _caches.Jobs);
-        _pods = Watch($"/api/v1{scope}/pods", $"{JobLabels.Job}=true", PodSnapshot.Read, _caches.Pods);
+        string[] scopes = options.Namespaces.Count == 0 ? [""] : [.. options.Namespaces.Select(ns => $"/namespaces/{ns}")];
+        _jobs = [.. scopes.Select(s => Watch($"/apis/{DeepSpeedJob.GroupVersion}{s}/{DeepSpeedJob.Plural}", "", DeepSpeedJob.Read, _caches.Jobs))];
+        _pods = [.. scopes.Select(s => Watch($"/api/v1{s}/pods", $"{JobLabels.Job}=true", PodSnapshot.Read, _caches.Pods))];
         _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", NodeSnapshot.Read, _caches.Nodes) : null;
+        _definition = new StartGate(free, $"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DeepSpeedJob.Plural}.{DeepSpeedJobManifest.Group}",
+            ServedSchema.Problem, "the custom resource definition of DeepSpeedJob is not installed; apply deploy/crds/deepspeedjobs.yaml", watch.Time, watch.Log);
         _controller = new Controller<DeepSpeedJob>(_caches.Jobs, j => j.Key,
                 (before, after) => before.Metadata.Uid != after.Metadata.Uid
                     || before.Metadata.Generation != after.Metadata.Generation
                     || before.Metadata.DeletionTimestamp != after.Metadata.DeletionTimestamp,
                 watch.Metrics.Runtime, watch.Time, watch.Log)
+        { Resync = options.Resync }
             .Owns(_caches.Pods, p => p.OwnerKey)
             .Watches(_caches.Nodes, (before, after) => before != after, node => _caches.Pods.All()
                 .Where(p => p.ClusterNode == node.Name && !p.IsTerminal).Select(p => p.OwnerKey).OfType<string>());
         _events = new EventPublisher(free, JobLabels.ManagedBy, watch.Time, watch.Log);
         _reconciler = new DeepSpeedJobController(
-            _caches, api, new JobObjects(api, _caches.Pods, watch.Metrics, watch.Log), _events, watch, options.AllowHostAccess);
+            _caches, api, new JobObjects(api, _caches.Pods, options.PodParallelism, watch.Metrics, watch.Log), _events, watch, options);
         _http = new HttpMessageInvoker(new SocketsHttpHandler { UseProxy = false, ConnectTimeout = TimeSpan.FromSeconds(2) });
         _progress = new ProgressPoller(_caches, _http, options.ProgressInterval, _controller.Queue.Add, watch.Time, watch.Log);
         watch.Metrics.ComputeGaugesFrom(_caches.Jobs.All);
@@ -66,13 +72,15 @@ internal sealed class JobOperator : IDisposable
             where T : class => new(path, selector, read, cache, api, pace, watch.Time, watch.Log);
     }
 
-    /// <summary>Whether the caches are filled.</summary>
-    public bool IsReady => _jobs.Synced.IsCompletedSuccessfully && _pods.Synced.IsCompletedSuccessfully;
+    /// <summary>Why jobs are not looked after yet; null when the definition is as it should be and the caches are filled.</summary>
+    /// <remarks>Replicas that do not lead are ready too.</remarks>
+    public string? Waits => _definition.Waits ?? (Unfilled() is { Length: > 0 } lists ? $"not listed yet: {string.Join(", ", lists)}" : null);
 
     /// <summary>Whether everything up to these versions was seen and every pass that follows from it is over.</summary>
     /// <param name="jobs">Version of the last change of a job.</param>
     /// <param name="pods">Version of the last change of a pod.</param>
-    internal bool IsQuiet(long jobs, long pods) => IsReady && _jobs.HasSeen(jobs) && _pods.HasSeen(pods) && _controller.Queue.IsIdle;
+    internal bool IsQuiet(long jobs, long pods) => Waits is null
+        && _jobs.All(w => w.HasSeen(jobs)) && _pods.All(w => w.HasSeen(pods)) && _controller.Queue.IsIdle;
 
     /// <summary>Runs until cancelled; returns when the last pass is over. Throws when a part of it breaks down.</summary>
     public async Task RunAsync(CancellationToken stop)
@@ -82,7 +90,7 @@ internal sealed class JobOperator : IDisposable
         Task events = _events.RunAsync(lastEvents.Token);
         Task[] parts =
         [
-            _jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), ControlAsync(all.Token),
+            .. _jobs.Select(w => w.RunAsync(all.Token)), .. _pods.Select(w => w.RunAsync(all.Token)), ControlAsync(all.Token),
             .. _nodes is null ? [] : new[] { _nodes.RunAsync(all.Token) },
         ];
 
@@ -104,7 +112,8 @@ internal sealed class JobOperator : IDisposable
     {
         try
         {
-            await Task.WhenAll(_jobs.Synced, _pods.Synced).WaitAsync(stop);
+            await _definition.OpenAsync(stop);
+            await Task.WhenAll([.. _jobs.Select(w => w.Synced), .. _pods.Select(w => w.Synced)]).WaitAsync(stop);
         }
         catch (OperationCanceledException)
         {
@@ -121,6 +130,12 @@ internal sealed class JobOperator : IDisposable
             await _elector.RunAsync(LeadAsync, stop);
         }
     }
+
+    private string[] Unfilled() =>
+    [
+        .. _jobs.Where(w => !w.Synced.IsCompletedSuccessfully).Select(w => w.Path),
+        .. _pods.Where(w => !w.Synced.IsCompletedSuccessfully).Select(w => w.Path),
+    ];
 
     private Task LeadAsync(CancellationToken stop, CancellationToken abort) =>
         Task.WhenAll(_controller.RunAsync(_reconciler, _options.Workers, stop, abort), _progress.RunAsync(stop));

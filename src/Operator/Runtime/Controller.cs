@@ -7,7 +7,6 @@ internal sealed class Controller<T> : IDisposable
 {
     private static readonly TimeSpan LongestPass = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan Farewell = TimeSpan.FromSeconds(20);
-    private static readonly TimeSpan Resync = TimeSpan.FromMinutes(10);
 
     private readonly ObjectCache<T> _objects;
     private readonly Func<T, string> _keyOf;
@@ -35,6 +34,9 @@ internal sealed class Controller<T> : IDisposable
             }
         };
     }
+
+    /// <summary>Time after which every object gets a pass without an event.</summary>
+    public TimeSpan Resync { get; init; } = TimeSpan.FromMinutes(10);
 
     /// <summary>Keys that wait for a pass.</summary>
     public WorkQueue<string> Queue { get; }

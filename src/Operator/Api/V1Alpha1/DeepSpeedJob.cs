@@ -73,6 +73,16 @@ public sealed class DeepSpeedJob : IKubernetesObject<V1ObjectMeta>, ISpec<DeepSp
         };
     }
 
+    /// <summary>The same object with another spec.</summary>
+    public DeepSpeedJob With(DeepSpeedJobSpec? spec) => new()
+    {
+        Metadata = Metadata,
+        Spec = spec,
+        Status = Status,
+        Problems = Problems,
+        StatusIsReadable = StatusIsReadable,
+    };
+
     private static DeepSpeedJobStatus? ReadStatus(JsonElement element)
     {
         try
