@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Builds the container images of the tests without a registry, and loads them when a cluster is up:
-#   images.sh [--state STATE-FOLDER] [pause|operator|worker|all]...
+#   images.sh [--state STATE-FOLDER] [pause|operator|worker|own|worker-cuda|all]...
+# all: the first three. own: the sample samples/own-model on worker-base. worker-cuda: only checks that it builds, with the
+# native libraries left out when the package registry does not give them.
 # The archives lie in the cache folder (images/); an image is built again only when something that it is made of changed.
 # DEEPSPEED_TEST_PUBLISH names a folder with out/operator, out/worker (and out/libtorch) to be used instead of building.
 set -euo pipefail
@@ -118,7 +120,7 @@ build_target() { # TARGET IMAGE
   if [ -z "${DEEPSPEED_TEST_PUBLISH:-}" ]; then
     case "$target" in
     operator) publish Operator "$context/out/operator" ;;
-    worker)
+    worker | worker-base)
       publish WorkerImage "$context/out/worker" -p:LibTorch=cpu
       rm -rf "$context/out/libtorch"
       "$HERE/split-libtorch.sh" "$context/out/worker" "$context/out/libtorch"
@@ -128,8 +130,11 @@ build_target() { # TARGET IMAGE
   base_image
   say "building $image"
   # The build stage is not run: its name stands for the folder of programs.
-  image_tool build --quiet --pull-never --layers --target "$target" --build-context "build=$context" \
-    --build-arg "SDK_IMAGE=$BASE_IMAGE" --build-arg "RUNTIME_IMAGE=$BASE_IMAGE" \
+  mkdir -p "$context"
+  [ -e "$context/tini" ] || cp /usr/bin/tini-static "$context/tini"
+  image_tool build --quiet --pull-never --layers --target "$target" --build-context "build-operator=$context" \
+    --build-context "build-cpu=$context" --build-context "build-cuda=$context-cuda" --build-context "init=$context" \
+    --build-arg "REVISION=$(git -C "$REPO" rev-parse --short HEAD 2>/dev/null || echo unknown)" --build-arg "SDK_IMAGE=$BASE_IMAGE" --build-arg "RUNTIME_IMAGE=$BASE_IMAGE" \
     --file "$REPO/Dockerfile" --ignorefile "$REPO/.dockerignore" --tag "$image" "$REPO" >/dev/null
   archive "$target" "$image" "$hash"
   image_tool rmi --prune >/dev/null 2>&1 || true

@@ -108,6 +108,9 @@ internal static class WorkerPods
         {
             AllowPrivilegeEscalation = false,
             Capabilities = new V1Capabilities { Drop = ["ALL"] },
+
+            // Programs on our images write to /tmp, /dev/shm and the checkpoints; other images may need more.
+            ReadOnlyRootFilesystem = spec.Mode() is LaunchMode.Worker or LaunchMode.PerGpu ? true : null,
         },
         VolumeMounts = [.. Mounts(spec)],
     };

@@ -232,6 +232,7 @@ internal sealed class FakeApi : IAsyncDisposable
             {
                 "GET" when path.Plural == "policy" => (HttpStatusCode.OK, JsonNode.Parse("""{"versions":[{"version":"v1"}]}""")!),
                 "GET" when path.Plural == "customresourcedefinitions" => (HttpStatusCode.OK, JobDefinition.Build()),
+                "GET" when path.Plural == "secrets" => throw new StoreException(HttpStatusCode.Forbidden, "Forbidden", "nobody needs to read secrets"),
                 "GET" when path.Name is null => (HttpStatusCode.OK, Store.List(
                     path, Query("labelSelector") ?? "", int.Parse(Query("limit") ?? "0", CultureInfo.InvariantCulture), Query("continue"))),
                 "GET" => (HttpStatusCode.OK, Store.Get(path)),
