@@ -58,7 +58,8 @@ LABEL org.opencontainers.image.vendor="DeepSpeedSharp" \
 ENV DOTNET_EnableDiagnostics=0 \
     DOTNET_gcServer=0 \
     OMP_WAIT_POLICY=PASSIVE \
-    MALLOC_ARENA_MAX=4
+    MALLOC_ARENA_MAX=4 \
+    LD_LIBRARY_PATH=/app
 COPY --from=init /tini /sbin/tini
 WORKDIR /workspace
 USER 1000:1000

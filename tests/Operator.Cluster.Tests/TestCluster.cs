@@ -73,6 +73,19 @@ public sealed class TestCluster : IAsyncLifetime
     /// <summary>Stops or starts the API server alone.</summary>
     internal Task ApiServer(string action) => Must("apiserver.sh", TimeSpan.FromMinutes(2), action, _state);
 
+    /// <summary>Installs the operator anew, with other values of its chart: "--set", "name=value" and so on.</summary>
+    internal Task InstallOperator(params string[] options) => Must("install-operator.sh", TimeSpan.FromMinutes(4), ["--state", _state, .. options]);
+
+    /// <summary>Renders the chart into a file.</summary>
+    internal static async Task<string> Render(params string[] options)
+    {
+        ShellResult result = await Script("render-chart.sh", TimeSpan.FromMinutes(1), options);
+        Assert.True(result.ExitCode == 0, result.All);
+        string file = Path.Combine(Path.GetTempPath(), $"deepspeed-chart-{Guid.NewGuid():N}.yaml");
+        await File.WriteAllTextAsync(file, result.Output);
+        return file;
+    }
+
     private async Task<bool> IsReachable() => File.Exists(Kubeconfig)
         && (await new Kubectl(this, "start").RunAsync("get", "nodes")).ExitCode == 0;
 
