@@ -76,6 +76,9 @@ public sealed class TestCluster : IAsyncLifetime
     /// <summary>Installs the operator anew, with other values of its chart: "--set", "name=value" and so on.</summary>
     internal Task InstallOperator(params string[] options) => Must("install-operator.sh", TimeSpan.FromMinutes(4), ["--state", _state, .. options]);
 
+    /// <summary>Builds and loads an image that the tests do not always need.</summary>
+    internal Task BuildImage(string name) => Must("images.sh", TimeSpan.FromMinutes(10), "--state", _state, name);
+
     /// <summary>Renders the chart into a file.</summary>
     internal static async Task<string> Render(params string[] options)
     {

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the container images of the tests without a registry, and loads them when a cluster is up:
 #   images.sh [--state STATE-FOLDER] [pause|operator|worker|own|worker-cuda|all]...
-# all: the first three. own: the sample samples/own-model on worker-base. worker-cuda: only checks that it builds, with the
-# native libraries left out when the package registry does not give them.
+# all: the first three. own: a program in a folder of its own on worker-base, as users build theirs. worker-cuda: its program and
+# layers; its native libraries, several gigabytes, only with DEEPSPEED_TEST_CUDA=1.
 # The archives lie in the cache folder (images/); an image is built again only when something that it is made of changed.
 # DEEPSPEED_TEST_PUBLISH names a folder with out/operator, out/worker (and out/libtorch) to be used instead of building.
 set -euo pipefail
@@ -120,6 +120,11 @@ build_target() { # TARGET IMAGE
   if [ -z "${DEEPSPEED_TEST_PUBLISH:-}" ]; then
     case "$target" in
     operator) publish Operator "$context/out/operator" ;;
+    worker-cuda)
+      publish WorkerImage "$context-cuda/out/worker" "-p:LibTorch=$([ "${DEEPSPEED_TEST_CUDA:-}" = 1 ] && echo cuda || echo none)"
+      rm -rf "$context-cuda/out/libtorch"
+      "$HERE/split-libtorch.sh" "$context-cuda/out/worker" "$context-cuda/out/libtorch"
+      ;;
     worker | worker-base)
       publish WorkerImage "$context/out/worker" -p:LibTorch=cpu
       rm -rf "$context/out/libtorch"
@@ -140,12 +145,32 @@ build_target() { # TARGET IMAGE
   image_tool rmi --prune >/dev/null 2>&1 || true
 }
 
+# What docs/images.md tells users to do, with the worker as their program.
+build_own() {
+  local hash folder
+  build_target worker "$WORKER_IMAGE"
+  hash="$(cat "$IMAGES/worker.hash") own"
+  current own "$hash" && return 0
+  build_target worker-base "$WORKER_BASE_IMAGE"
+  folder="$(mktemp -d)"
+  cat >"$folder/Dockerfile" <<END
+FROM $WORKER_BASE_IMAGE
+COPY out/worker/ /workspace/app/
+ENTRYPOINT ["/sbin/tini", "--", "/workspace/app/deepspeed-worker"]
+END
+  image_tool build --quiet --pull-never --file "$folder/Dockerfile" --tag "$OWN_IMAGE" "$PUBLISH" >/dev/null
+  rm -rf "$folder"
+  archive own "$OWN_IMAGE" "$hash"
+}
+
 ARCHIVES=()
 for NAME in "$@"; do
   case "$NAME" in
   pause) build_pause ;;
   operator) build_target operator "$OPERATOR_IMAGE" ;;
   worker) build_target worker "$WORKER_IMAGE" ;;
+  worker-cuda) build_target worker-cuda "$WORKER_CUDA_IMAGE" ;;
+  own) build_own ;;
   *) die "no such image: $NAME" ;;
   esac
   ARCHIVES+=("$IMAGES/$NAME.tar")

@@ -45,6 +45,9 @@ VOLUMES="${DEEPSPEED_TEST_VOLUMES:-6}"
 STORAGE_CLASS=dss-local
 
 WORKER_IMAGE=localhost/deepspeed-worker:test
+WORKER_BASE_IMAGE=localhost/deepspeed-worker-base:test
+WORKER_CUDA_IMAGE=localhost/deepspeed-worker-cuda:test
+OWN_IMAGE=localhost/deepspeed-own:test
 OPERATOR_IMAGE=localhost/deepspeed-operator:test
 PAUSE_IMAGE=localhost/pause:1
 
