@@ -26,12 +26,12 @@ internal sealed class ObjectRefusedException(string reason, string message, bool
 
 /// <summary>Creates and deletes a job's objects. Names are fixed by job, attempt and node, so doing it twice is harmless.</summary>
 /// <param name="api">The API server.</param>
-/// <param name="pods">Receives what is created.</param>
+/// <param name="caches">Receives what is created.</param>
 /// <param name="parallelism">Pods of a job that are created or deleted at a time.</param>
 /// <param name="metrics">Metrics.</param>
 /// <param name="log">Log.</param>
 internal sealed class JobObjects(
-    ApiConnection api, ObjectCache<PodSnapshot> pods, int parallelism, OperatorMetrics metrics, ILogger log)
+    ApiConnection api, JobCaches caches, int parallelism, OperatorMetrics metrics, ILogger log)
 {
     private string? _policyVersion;
 
@@ -112,7 +112,7 @@ internal sealed class JobObjects(
             await CreateSecretAsync(owner, status, cancel);
         }
 
-        await EnsureAsync(owner, "services", HeadlessService.Build(owner, spec), Core(owner.Namespace, "services"), cancel);
+        await EnsureServiceAsync(job, status, cancel);
         await CreateOwnedAsync(owner, "configmaps", AttemptConfigMap.Build(owner, attempt, plan, config),
             AttemptConfigMap.Name(owner.Name, attempt), cancel);
         await CreateGuardsAsync(owner, spec, status.Nodes!.Desired, cancel);
@@ -127,15 +127,31 @@ internal sealed class JobObjects(
             await Parallel.ForEachAsync(nodes.Skip(done).Take(batch), Parallelism(cancel), async (index, token) =>
             {
                 object pod = WorkerPods.Build(owner, spec, attempt, plan.Nodes[index], status.AvoidedNodes);
-                JsonElement created = await CreateOwnedAsync(owner, "pods", pod, WorkerPods.Name(owner.Name, attempt, index), token);
-                PodSnapshot snapshot = PodSnapshot.Read(created);
-                pods.Put(snapshot.Key, created.GetProperty("metadata").GetProperty("resourceVersion").GetString()!, snapshot);
+                Cached<PodSnapshot> created = await CreateOwnedAsync(
+                    owner, "pods", pod, WorkerPods.Name(owner.Name, attempt, index), ReadPod, token);
+                caches.Pods.Put(created.Value.Key, created.Version, created.Value);
             });
         }
 
         metrics.PodsCreated(nodes.Count);
         Log.PodsCreated(log, job.Key, nodes.Count, attempt);
     }
+
+    /// <summary>Creates the Service that gives a job's pods their names, or brings it to what the spec says now.</summary>
+    /// <param name="job">The job, with a valid spec.</param>
+    /// <param name="status">Its status, which says how many nodes it has.</param>
+    /// <param name="cancel">Ends the work.</param>
+    public Task EnsureServiceAsync(DeepSpeedJob job, DeepSpeedJobStatus status, CancellationToken cancel)
+    {
+        var owner = JobOwner.Of(job);
+        return EnsureAsync(owner, "services", HeadlessService.Build(owner, job.Spec!.At(status)), Core(owner.Namespace, "services"), cancel,
+            service => caches.Services.Put(job.Key, VersionOf(service), ServiceSnapshot.Read(service)));
+    }
+
+    private static string VersionOf(JsonElement item) => item.GetProperty("metadata").GetProperty("resourceVersion").GetString()!;
+
+    private static Cached<PodSnapshot> ReadPod(JsonElement pod) =>
+        new(VersionOf(pod), PodSnapshot.Read(pod));
 
     private async Task CreateGuardsAsync(JobOwner owner, DeepSpeedJobSpec spec, int pods, CancellationToken cancel)
     {
@@ -154,13 +170,18 @@ internal sealed class JobObjects(
     }
 
     // Creates an object that lives as long as the job, or brings it to what the spec says now. Its hash says when that is needed.
-    private async Task EnsureAsync<T>(JobOwner owner, string plural, T wanted, string collection, CancellationToken cancel)
+    private async Task EnsureAsync<T>(
+        JobOwner owner, string plural, T wanted, string collection, CancellationToken cancel, Action<JsonElement>? seen = null)
         where T : IKubernetesObject<V1ObjectMeta>
     {
         string hash = SpecHash.OfText(KubernetesJson.Serialize(wanted));
         wanted.Metadata.Annotations = new Dictionary<string, string> { [JobLabels.AppliedHash] = hash };
-        JsonElement found = await CreateOwnedAsync(owner, plural, wanted, wanted.Metadata.Name, cancel, collection);
-        if (found.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash) != hash)
+        string? found = await CreateOwnedAsync(owner, plural, wanted, wanted.Metadata.Name, o =>
+        {
+            seen?.Invoke(o);
+            return o.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash);
+        }, cancel, collection);
+        if (found != hash)
         {
             await api.ApplyAsync($"{collection}/{wanted.Metadata.Name}", wanted, JobLabels.ManagedBy, cancel);
         }
@@ -182,20 +203,23 @@ internal sealed class JobObjects(
     private static bool IsOwned(JsonElement metadata, string uid) =>
         metadata.Get("ownerReferences") is { ValueKind: JsonValueKind.Array } owners && owners.EnumerateArray().Any(o => o.Text("uid") == uid);
 
-    private async Task<JsonElement> CreateOwnedAsync(
-        JobOwner owner, string plural, object body, string name, CancellationToken cancel, string? collection = null)
+    private Task CreateOwnedAsync(JobOwner owner, string plural, object body, string name, CancellationToken cancel) =>
+        CreateOwnedAsync(owner, plural, body, name, _ => true, cancel);
+
+    private async Task<T> CreateOwnedAsync<T>(JobOwner owner, string plural, object body, string name,
+        Func<JsonElement, T> read, CancellationToken cancel, string? collection = null)
     {
         collection ??= Core(owner.Namespace, plural);
         try
         {
-            return await api.PostAsync($"{collection}?fieldManager={JobLabels.ManagedBy}", body, cancel);
+            return await api.PostAsync($"{collection}?fieldManager={JobLabels.ManagedBy}", body, read, cancel);
         }
         catch (ApiException e) when (e.IsAlreadyExists)
         {
             JsonElement existing = await api.GetAsync($"{collection}/{name}", cancel);
             if (IsOwned(existing.Get("metadata"), owner.Uid))
             {
-                return existing;
+                return read(existing);
             }
 
             // Mostly what is left of a deleted job of the same name.

@@ -17,8 +17,9 @@ namespace DeepSpeedSharp.Operator;
 internal sealed class JobOperator : IDisposable
 {
     private readonly OperatorOptions _options;
-    private readonly ListWatcher<DeepSpeedJob>[] _jobs;
-    private readonly ListWatcher<PodSnapshot>[] _pods;
+    private readonly NamespaceWatch<DeepSpeedJob> _jobs;
+    private readonly NamespaceWatch<PodSnapshot> _pods;
+    private readonly NamespaceWatch<ServiceSnapshot> _services;
     private readonly ListWatcher<NodeSnapshot>? _nodes;
     private readonly Controller<DeepSpeedJob> _controller;
     private readonly DeepSpeedJobController _reconciler;
@@ -27,7 +28,7 @@ internal sealed class JobOperator : IDisposable
     private readonly StartGate _definition;
     private readonly ProgressPoller _progress;
     private readonly HttpMessageInvoker _http;
-    private readonly JobCaches _caches = JobCaches.Create();
+    private readonly JobCaches _caches;
     private readonly JobWatch _watch;
 
     /// <summary>Wires the operator.</summary>
@@ -37,13 +38,13 @@ internal sealed class JobOperator : IDisposable
     /// <param name="watch">Clock, metrics and log.</param>
     public JobOperator(Kubernetes client, OperatorOptions options, ListWatchOptions pace, JobWatch watch)
     {
-        (_options, _watch) = (options, watch);
+        (_options, _watch, _caches) = (options, watch, JobCaches.Create(options.Defaults));
         var free = new ApiConnection(client, watch.Time);
         _elector = options.Leader is { } leader ? new LeaderElector(free, leader, watch.Time, watch.Log) : null;
         ApiConnection api = _elector is null ? free : new ApiConnection(client, watch.Time, () => _elector.IsLeader);
-        string[] scopes = options.Namespaces.Count == 0 ? [""] : [.. options.Namespaces.Select(ns => $"/namespaces/{ns}")];
-        _jobs = [.. scopes.Select(s => Watch($"/apis/{DeepSpeedJob.GroupVersion}{s}/{DeepSpeedJob.Plural}", "", DeepSpeedJob.Read, _caches.Jobs))];
-        _pods = [.. scopes.Select(s => Watch($"/api/v1{s}/pods", $"{JobLabels.Job}=true", PodSnapshot.Read, _caches.Pods))];
+        _jobs = new($"/apis/{DeepSpeedJob.GroupVersion}", DeepSpeedJob.Plural, options.Namespaces, path => Watch(path, "", _caches.ReadJob, _caches.Jobs));
+        _pods = new("/api/v1", "pods", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", new PodReader().Read, _caches.Pods));
+        _services = new("/api/v1", "services", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", ServiceSnapshot.Read, _caches.Services));
         _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", NodeSnapshot.Read, _caches.Nodes) : null;
         _definition = new StartGate(free, $"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DeepSpeedJob.Plural}.{DeepSpeedJobManifest.Group}",
             ServedSchema.Problem, "the custom resource definition of DeepSpeedJob is not installed; apply deploy/crds/deepspeedjobs.yaml", watch.Time, watch.Log);
@@ -54,11 +55,12 @@ internal sealed class JobOperator : IDisposable
                 watch.Metrics.Runtime, watch.Time, watch.Log)
         { Resync = options.Resync }
             .Owns(_caches.Pods, p => p.OwnerKey)
+            .Owns(_caches.Services, s => s.OwnerKey)
             .Watches(_caches.Nodes, (before, after) => before != after, node => _caches.Pods.All()
                 .Where(p => p.ClusterNode == node.Name && !p.IsTerminal).Select(p => p.OwnerKey).OfType<string>());
         _events = new EventPublisher(free, JobLabels.ManagedBy, watch.Time, watch.Log);
         _reconciler = new DeepSpeedJobController(
-            _caches, api, new JobObjects(api, _caches.Pods, options.PodParallelism, watch.Metrics, watch.Log), _events, watch, options);
+            _caches, api, new JobObjects(api, _caches, options.PodParallelism, watch.Metrics, watch.Log), _events, watch, options);
         _http = new HttpMessageInvoker(new SocketsHttpHandler { UseProxy = false, ConnectTimeout = TimeSpan.FromSeconds(2) });
         _progress = new ProgressPoller(_caches, _http, options.ProgressInterval, _controller.Queue.Add, watch.Time, watch.Log);
         watch.Metrics.ComputeGaugesFrom(_caches.Jobs.All);
@@ -74,13 +76,26 @@ internal sealed class JobOperator : IDisposable
 
     /// <summary>Why jobs are not looked after yet; null when the definition is as it should be and the caches are filled.</summary>
     /// <remarks>Replicas that do not lead are ready too.</remarks>
-    public string? Waits => _definition.Waits ?? (Unfilled() is { Length: > 0 } lists ? $"not listed yet: {string.Join(", ", lists)}" : null);
+    public string? Waits
+    {
+        get
+        {
+            string lists = string.Join(", ", [.. _jobs.Missing, .. _pods.Missing, .. _services.Missing]);
+            return _definition.Waits ?? (lists.Length > 0 ? $"not listed yet: {lists}" : null);
+        }
+    }
+
+    private Task Synced => Task.WhenAll(_jobs.Synced, _pods.Synced, _services.Synced);
+
+    /// <summary>Whether this process may act: it has the lease, or needs none.</summary>
+    internal bool Leads => _elector?.IsLeader ?? true;
 
     /// <summary>Whether everything up to these versions was seen and every pass that follows from it is over.</summary>
     /// <param name="jobs">Version of the last change of a job.</param>
     /// <param name="pods">Version of the last change of a pod.</param>
-    internal bool IsQuiet(long jobs, long pods) => Waits is null
-        && _jobs.All(w => w.HasSeen(jobs)) && _pods.All(w => w.HasSeen(pods)) && _controller.Queue.IsIdle;
+    /// <param name="machines">Version of the last change of a machine.</param>
+    internal bool IsQuiet(long jobs, long pods, long machines) => Waits is null && _jobs.HasSeen(jobs) && _pods.HasSeen(pods)
+        && _nodes?.HasSeen(machines) != false && _controller.Queue.IsIdle;
 
     /// <summary>Runs until cancelled; returns when the last pass is over. Throws when a part of it breaks down.</summary>
     public async Task RunAsync(CancellationToken stop)
@@ -90,7 +105,7 @@ internal sealed class JobOperator : IDisposable
         Task events = _events.RunAsync(lastEvents.Token);
         Task[] parts =
         [
-            .. _jobs.Select(w => w.RunAsync(all.Token)), .. _pods.Select(w => w.RunAsync(all.Token)), ControlAsync(all.Token),
+            _jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), _services.RunAsync(all.Token), ControlAsync(all.Token),
             .. _nodes is null ? [] : new[] { _nodes.RunAsync(all.Token) },
         ];
 
@@ -113,7 +128,7 @@ internal sealed class JobOperator : IDisposable
         try
         {
             await _definition.OpenAsync(stop);
-            await Task.WhenAll([.. _jobs.Select(w => w.Synced), .. _pods.Select(w => w.Synced)]).WaitAsync(stop);
+            await Synced.WaitAsync(stop);
         }
         catch (OperationCanceledException)
         {
@@ -127,15 +142,24 @@ internal sealed class JobOperator : IDisposable
         }
         else
         {
-            await _elector.RunAsync(LeadAsync, stop);
+            await _elector.RunAsync(TakeOverAsync, stop);
         }
     }
 
-    private string[] Unfilled() =>
-    [
-        .. _jobs.Where(w => !w.Synced.IsCompletedSuccessfully).Select(w => w.Path),
-        .. _pods.Where(w => !w.Synced.IsCompletedSuccessfully).Select(w => w.Path),
-    ];
+    // The watch of a new leader may be behind the last writes of the old one, and then a finished job would look alive.
+    private async Task TakeOverAsync(CancellationToken stop, CancellationToken abort)
+    {
+        try
+        {
+            await Task.WhenAll(_jobs.ListAgainAsync(stop), _pods.ListAgainAsync(stop), _services.ListAgainAsync(stop));
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            return;
+        }
+
+        await LeadAsync(stop, abort);
+    }
 
     private Task LeadAsync(CancellationToken stop, CancellationToken abort) =>
         Task.WhenAll(_controller.RunAsync(_reconciler, _options.Workers, stop, abort), _progress.RunAsync(stop));

@@ -37,6 +37,11 @@ internal static class ClusterRules
             ModelFields.Check<V1PersistentVolumeClaimSpec>(claim, "spec.checkpoint.volumeClaimTemplate.spec", errors);
         }
 
+        foreach (string label in (spec.Checkpoint?.VolumeClaimTemplate?.Metadata?.Labels ?? new Dictionary<string, string>()).Keys.Where(JobMetadata.IsOwn))
+        {
+            errors.Add("spec.checkpoint.volumeClaimTemplate.metadata.labels", $"{label} belongs to the job", "remove it");
+        }
+
         if (spec.Shm?.SizeLimit is { } size && Parse(size) is null)
         {
             errors.Add("spec.shm.sizeLimit", $"\"{size}\" is not an amount", "write for example 32Gi");

@@ -17,14 +17,26 @@ internal sealed record JobDecision
     // Pods that end are seen as events; this is for those that never do.
     private static readonly TimeSpan LookAtEndingPods = TimeSpan.FromSeconds(10);
 
+    // By how much the clocks of two replicas may differ.
+    private static readonly TimeSpan ClockSkew = TimeSpan.FromMinutes(1);
+
+    // So that a job of thousands of pods tells how far it is, and its pass stays shorter than its limit.
+    private const int MostCreatedAtOnce = 500;
+
     /// <summary>The status to write.</summary>
     public required DeepSpeedJobStatus Status { get; init; }
 
     /// <summary>Nodes whose pods of <c>Status.Attempt</c> are to be created.</summary>
     public IReadOnlyList<int> CreateNodes { get; init; } = [];
 
+    /// <summary>Whether these are not all that are missing: the next pass goes on.</summary>
+    public bool CreatesMore { get; init; }
+
     /// <summary>Pods to delete.</summary>
     public IReadOnlyList<PodDeletion> Delete { get; init; } = [];
+
+    /// <summary>Whether the Service of pods that exist is gone and to be made again; that of new pods is made with them.</summary>
+    public bool RestoreService { get; init; }
 
     /// <summary>Whether the job does not run any more, so that what protects its running pods goes.</summary>
     public bool RemoveBudget { get; init; }
@@ -117,7 +129,7 @@ internal sealed record JobDecision
         PodSnapshot[] ending = [.. job.OlderPods.Where(p => !p.IsFinished && !job.IsLost(p))];
         int[] missing = [.. Enumerable.Range(0, job.Desired).Except(job.CurrentPods.Select(p => p.Index))
             .Except(job.Succeeded)];
-        TimeSpan backoff = job.Status.NextStartTime - job.Now ?? TimeSpan.Zero;
+        TimeSpan backoff = Backoff(job);
         if (job.ConfigWait is not null && missing.Length > 0)
         {
             return Wait(job) with { Delete = old };
@@ -127,12 +139,16 @@ internal sealed record JobDecision
 
         // Times count from what is seen now: a job that begins to run begins to have a deadline.
         job = job with { Status = JobObservation.Of(job, blocks ? ending : [], backoff) };
+        int[] create = !blocks && backoff <= TimeSpan.Zero ? [.. missing.Take(MostCreatedAtOnce)] : [];
+        bool more = create.Length > 0 && create.Length < missing.Length;
         return new JobDecision
         {
             Status = job.Status,
             Delete = old,
-            CreateNodes = !blocks && backoff <= TimeSpan.Zero ? missing : [],
-            RequeueAfter = Soonest(
+            CreateNodes = create,
+            CreatesMore = more,
+            RestoreService = missing.Length == 0 && !job.HasService && job.Problems.Count == 0,
+            RequeueAfter = more ? TimeSpan.Zero : Soonest(
                 backoff > TimeSpan.Zero ? backoff : null,
                 ending.Length > 0 ? LookAtEndingPods : null,
                 JobDeadlines.Next(job), JobSize.NextLook(job), NextLoss(job), NextProgress(job)),
@@ -198,7 +214,7 @@ internal sealed record JobDecision
     // The spec was edited before the attempt ever ran, for example because it found no place: nothing is lost by
     // starting over, and pods of two specs must not meet.
     private static bool MustStartOver(JobSnapshot job) =>
-        job.Problems.Count == 0 && job.Spec is { } spec && job.Status.SpecHash is { } hash && hash != SpecHash.Of(spec)
+        job.Problems.Count == 0 && job.Spec is { } spec && job.Status.SpecHash is { } hash && hash != (job.SpecHash ?? SpecHash.Of(spec))
         && !job.Status.HasRun();
 
     // When the machine of a pod will have been silent for long enough.
@@ -206,6 +222,10 @@ internal sealed record JobDecision
         .Where(p => !p.IsFinished && p.ClusterNode is { } machine && job.NotReady.ContainsKey(machine))
         .Select(p => (TimeSpan?)(job.NotReady[p.ClusterNode!] + job.Spec.NodeLoss() - job.Now))
         .Where(t => t > TimeSpan.Zero).Min();
+
+    // Time until the next start. No pause is longer than the longest: the clock was set back since this one was written.
+    private static TimeSpan Backoff(JobSnapshot job) => job.Status.NextStartTime - job.Now is { } wait
+        && wait <= (job.Spec?.BackoffMax() ?? TimeSpan.Zero) + ClockSkew ? wait : TimeSpan.Zero;
 
     // Steps that were not worth a write yet are written later.
     private static TimeSpan? NextProgress(JobSnapshot job) =>

@@ -14,7 +14,7 @@ internal static class JobObservation
     public static DeepSpeedJobStatus Of(JobSnapshot job, IReadOnlyList<PodSnapshot> ending, TimeSpan backoff)
     {
         DeepSpeedJobStatus status = Count(job);
-        PodSnapshot[] pods = [.. job.CurrentPods];
+        IReadOnlyList<PodSnapshot> pods = job.CurrentPods;
         NodeCounts nodes = status.Nodes!;
         status = Schedule(status, job.Now, pods, nodes, ending, backoff);
         status = Run(status, job.Now, pods, nodes);
@@ -46,12 +46,13 @@ internal static class JobObservation
             return status;
         }
 
-        PodSnapshot[] pods = [.. job.CurrentPods];
+        IReadOnlyList<PodSnapshot> pods = job.CurrentPods;
         IReadOnlySet<int> succeeded = job.Succeeded;
+        HashSet<int> existing = [.. pods.Select(p => p.Index)];
         var nodes = new NodeCounts
         {
             Desired = job.Desired,
-            Created = pods.Length + succeeded.Count(i => pods.All(p => p.Index != i)),
+            Created = pods.Count + succeeded.Count(i => !existing.Contains(i)),
             Scheduled = pods.Count(p => p.ClusterNode is not null),
             Ready = pods.Count(p => p.IsReady && !p.IsFinished),
             Succeeded = succeeded.Count,
@@ -61,14 +62,14 @@ internal static class JobObservation
         {
             Nodes = nodes,
             NodesText = string.Create(CultureInfo.InvariantCulture, $"{nodes.Ready + nodes.Succeeded}/{nodes.Desired}"),
-            Replicas = pods.Length,
+            Replicas = pods.Count,
             SucceededNodes = NodeRanges.Format(succeeded),
             Progress = Progress(job, pods),
         };
     }
 
     // The last word of rank 0 is in its termination message; until then it is asked.
-    private static JobProgress? Progress(JobSnapshot job, PodSnapshot[] pods)
+    private static JobProgress? Progress(JobSnapshot job, IReadOnlyList<PodSnapshot> pods)
     {
         JobProgress? progress = job.Status.Progress;
         if (job.Progress is { } report)
@@ -80,7 +81,7 @@ internal static class JobObservation
             && ProgressReport.Parse(first.TerminationMessage) is { } last ? last.Onto(progress, job.Now, isFinal: true) : progress;
     }
 
-    private static DeepSpeedJobStatus Schedule(DeepSpeedJobStatus status, DateTimeOffset now, PodSnapshot[] pods,
+    private static DeepSpeedJobStatus Schedule(DeepSpeedJobStatus status, DateTimeOffset now, IReadOnlyList<PodSnapshot> pods,
         NodeCounts nodes, IReadOnlyList<PodSnapshot> ending, TimeSpan backoff)
     {
         PodSnapshot[] homeless = [.. pods.Where(p => p.ClusterNode is null && !p.IsFinished)];
@@ -109,7 +110,7 @@ internal static class JobObservation
                 backoff > TimeSpan.Zero ? null : "Pods are being created.");
     }
 
-    private static DeepSpeedJobStatus Run(DeepSpeedJobStatus status, DateTimeOffset now, PodSnapshot[] pods, NodeCounts nodes)
+    private static DeepSpeedJobStatus Run(DeepSpeedJobStatus status, DateTimeOffset now, IReadOnlyList<PodSnapshot> pods, NodeCounts nodes)
     {
         if (nodes.Ready + nodes.Succeeded == nodes.Desired)
         {

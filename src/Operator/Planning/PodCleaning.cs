@@ -11,9 +11,10 @@ internal sealed record PodDeletion(PodSnapshot Pod, bool Force);
 internal static class PodCleaning
 {
     /// <summary>Deletes pods that are not on their way out yet; by force those that are lost.</summary>
+    /// <remarks>Pods of an attempt that is not known here belong to an operator that knows more.</remarks>
     public static PodDeletion[] Delete(JobSnapshot job, IEnumerable<PodSnapshot> pods) =>
     [
-        .. pods.Select(pod => job.IsLost(pod) && !pod.IsTerminal ? new PodDeletion(pod, Force: true)
+        .. pods.Where(p => p.Attempt <= job.Status.Attempt).Select(pod => job.IsLost(pod) && !pod.IsTerminal ? new PodDeletion(pod, Force: true)
             : pod.DeletedAt is null ? new PodDeletion(pod, Force: false)
             : job.IsLost(pod) ? new PodDeletion(pod, Force: true) : null).OfType<PodDeletion>(),
     ];

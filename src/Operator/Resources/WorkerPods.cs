@@ -17,6 +17,14 @@ internal static class WorkerPods
     public static string Name(string job, int attempt, int index) =>
         string.Create(CultureInfo.InvariantCulture, $"{job}-{attempt}-{index}");
 
+    /// <summary>Whether a pod has that name; makes no text for it.</summary>
+    public static bool IsName(string name, string job, int attempt, int index)
+    {
+        Span<char> buffer = stackalloc char[name.Length];
+        return buffer.TryWrite(CultureInfo.InvariantCulture, $"{job}-{attempt}-{index}", out int written)
+            && buffer[..written].SequenceEqual(name);
+    }
+
     /// <summary>Host name of a pod within its namespace.</summary>
     public static string HostName(string job, int attempt, int index) => $"{Name(job, attempt, index)}.{job}";
 

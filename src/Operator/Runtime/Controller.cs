@@ -50,6 +50,12 @@ internal sealed class Controller<T> : IDisposable
     {
         children.Changed += (before, after) =>
         {
+            // Much that happens to an object does not touch what is kept of it, our own write seen again for one.
+            if (before is not null && before.Equals(after))
+            {
+                return;
+            }
+
             foreach (string key in new[] { before, after }.OfType<TChild>().Select(ownerOf).OfType<string>().Distinct())
             {
                 Queue.Add(key);

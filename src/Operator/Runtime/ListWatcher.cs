@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text.Json;
 
@@ -46,6 +47,8 @@ internal sealed class ListWatcher<T>(
 {
     private readonly TaskCompletionSource _synced = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly string _scope = ScopeOf(path);
+    private readonly CancellationTokenSource _again = new();
+    private readonly TaskCompletionSource _listedAgain = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly string _selector = labelSelector.Length == 0 ? "" : $"&labelSelector={Uri.EscapeDataString(labelSelector)}";
     private string? _version;
     private string _lastSeen = "0";
@@ -57,6 +60,15 @@ internal sealed class ListWatcher<T>(
     internal bool HasSeen(long version) =>
         long.TryParse(Volatile.Read(ref _lastSeen), NumberStyles.None, CultureInfo.InvariantCulture, out long seen) && seen >= version;
 
+    /// <summary>Lists once more, for one caller in the life of this object. Afterwards the cache holds everything that was
+    /// written before this call, also by others: a watch may be behind.</summary>
+    /// <param name="stop">Ends the wait.</param>
+    public async Task ListAgainAsync(CancellationToken stop)
+    {
+        await _again.CancelAsync();
+        await _listedAgain.Task.WaitAsync(stop);
+    }
+
     /// <summary>Runs until cancelled; survives any outage of the API server.</summary>
     public async Task RunAsync(CancellationToken stop)
     {
@@ -64,13 +76,19 @@ internal sealed class ListWatcher<T>(
         while (!stop.IsCancellationRequested)
         {
             long begin = time.GetTimestamp();
+            bool isAsked = IsAsked;
             try
             {
-                if (_version is null)
+                if (_version is null || isAsked)
                 {
                     _version = await ListAsync(stop);
                     _synced.TrySetResult();
                     failures = 0;
+                }
+
+                if (isAsked)
+                {
+                    _listedAgain.TrySetResult();
                 }
 
                 await WatchAsync(stop);
@@ -80,6 +98,10 @@ internal sealed class ListWatcher<T>(
             catch (OperationCanceledException) when (stop.IsCancellationRequested)
             {
                 return;
+            }
+            catch (OperationCanceledException) when (IsAsked)
+            {
+                // Only the watch was ended.
             }
             catch (ApiException e) when (e.IsGone)
             {
@@ -109,6 +131,8 @@ internal sealed class ListWatcher<T>(
         return index >= 0 && index + 2 < parts.Length ? parts[index + 1] + "/" : "";
     }
 
+    private bool IsAsked => _again.IsCancellationRequested && !_listedAgain.Task.IsCompleted;
+
     private bool IsHealthy(long begin) => time.GetElapsedTime(begin) >= options.Healthy;
 
     private async Task<string> ListAsync(CancellationToken stop)
@@ -117,17 +141,7 @@ internal sealed class ListWatcher<T>(
         string version, next = "";
         do
         {
-            JsonElement page = await api.GetAsync($"{path}?limit={options.PageSize}{_selector}{next}", stop);
-            foreach (JsonElement item in page.GetProperty("items").EnumerateArray())
-            {
-                (string key, string itemVersion) = Identify(item);
-                objects[key] = new Cached<T>(itemVersion, read(item));
-            }
-
-            JsonElement metadata = page.GetProperty("metadata");
-            version = metadata.GetProperty("resourceVersion").GetString()!;
-            next = metadata.TryGetProperty("continue", out JsonElement more) && more.GetString() is { Length: > 0 } token
-                ? $"&continue={Uri.EscapeDataString(token)}" : "";
+            (version, next) = await api.GetAsync($"{path}?limit={options.PageSize}{_selector}{next}", page => Take(page, objects), stop);
         }
         while (next.Length > 0);
 
@@ -137,36 +151,48 @@ internal sealed class ListWatcher<T>(
         return version;
     }
 
+    private (string Version, string Next) Take(JsonElement page, Dictionary<string, Cached<T>> objects)
+    {
+        foreach (JsonElement item in page.GetProperty("items").EnumerateArray())
+        {
+            (string key, string version) = Identify(item);
+            objects[key] = new Cached<T>(version, read(item));
+        }
+
+        JsonElement metadata = page.GetProperty("metadata");
+        return (metadata.GetProperty("resourceVersion").GetString()!,
+            metadata.TryGetProperty("continue", out JsonElement more) && more.GetString() is { Length: > 0 } token
+                ? $"&continue={Uri.EscapeDataString(token)}" : "");
+    }
+
     // Returns at the orderly end of the stream; throws when the connection fails or the version is no longer good.
     private async Task WatchAsync(CancellationToken stop)
     {
         // Watches of many replicas and kinds should not all end at the same moment.
         int seconds = Random.Shared.Next(300, 600);
         using var idle = new CancellationTokenSource(options.Idle, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(stop, idle.Token);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(
+            stop, idle.Token, _listedAgain.Task.IsCompleted ? CancellationToken.None : _again.Token);
         try
         {
             using HttpResponseMessage response = await api.OpenAsync(
                 $"{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={_version}{_selector}",
                 either.Token);
             await using Stream stream = await response.Content.ReadAsStreamAsync(either.Token);
-            using var lines = new StreamReader(stream);
-            while (await lines.ReadLineAsync(either.Token) is { } line)
+            await JsonLines.ReadAsync(stream, line =>
             {
                 idle.CancelAfter(options.Idle);
-                if (line.Length > 0)
-                {
-                    Take(line);
-                }
-            }
+                Take(line);
+            }, either.Token);
         }
-        catch (OperationCanceledException) when (idle.IsCancellationRequested && !stop.IsCancellationRequested)
+        catch (OperationCanceledException e) when (!stop.IsCancellationRequested && !IsAsked)
         {
-            throw new TimeoutException($"no line for {options.Idle.TotalSeconds:0} s");
+            // The connection's own time limit ends a server that never answers at all.
+            throw new TimeoutException(idle.IsCancellationRequested ? $"no line for {options.Idle.TotalSeconds:0} s" : e.Message, e);
         }
     }
 
-    private void Take(string line)
+    private void Take(ReadOnlySequence<byte> line)
     {
         try
         {

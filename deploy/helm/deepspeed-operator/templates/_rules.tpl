@@ -19,7 +19,7 @@ Of secrets it makes and deletes those of the rendezvous; it can read none (docs/
   verbs: [get, list, watch, create, delete]
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, create, patch]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, create, delete]
