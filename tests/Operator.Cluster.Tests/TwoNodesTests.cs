@@ -28,12 +28,13 @@ public sealed class TwoNodesTests(TestCluster cluster) : ClusterTest(cluster)
             Assert.Equal(["node-1", "node-2"], (await MachinesAsync(parted, 1)).Order());
             Assert.Equal(["node-2"], await MachinesAsync(lonely, 1));
             string[] cutOff = [.. await UidsOnAsync(parted, "node-2"), .. await UidsOnAsync(lonely, "node-2")];
+            string silent = (await parted.PodsAsync()).Where(p => (string?)p["spec"]!["nodeName"] == "node-2").Select(p => (string)p["metadata"]!["name"]!).Single();
             await kubectl.NoteAsync("the cable of node-2 is pulled");
             await Cluster.Node("cut", 2);
             try
             {
                 await LonelyGoesOnOnceAsync(kubectl, lonely, cutOff[^1]);
-                await PartedGoesOnAsync(kubectl, parted);
+                await PartedGoesOnAsync(kubectl, parted, silent);
             }
             finally
             {
@@ -87,13 +88,13 @@ public sealed class TwoNodesTests(TestCluster cluster) : ClusterTest(cluster)
         await VerifyAsync(kubectl, lonely);
     }
 
-    private static async Task PartedGoesOnAsync(Kubectl kubectl, Job parted)
+    private static async Task PartedGoesOnAsync(Kubectl kubectl, Job parted, string silent)
     {
         JsonNode status = await parted.WaitAsync("attempt 2 runs", s => (int?)s["attempt"] == 2 && (string?)s["phase"] is "Running" or "Complete", 180);
         await kubectl.ShowAsync("get", "dsj,pods,nodes", "-o", "wide");
         JsonNode failure = status["lastFailures"]![0]!;
-        Assert.Equal("node-2", (string?)failure["clusterNode"]);
-        Assert.Equal("parted-1-0", (string?)failure["pod"]);
+        Assert.Equal(("NodeLost", "node-2", silent), ((string?)failure["reason"], (string?)failure["clusterNode"], (string?)failure["pod"]));
+        Assert.Equal((0, 1), ((int)status["restarts"]!, (int)status["disruptions"]!));
         Assert.Equal(["node-1", "node-1"], await MachinesAsync(parted, 2));
         await parted.WaitAsync("it resumes", async () => (await kubectl.RunAsync("logs", "parted-2-0", "--tail=-1")).Output
             .Contains("resuming after step", StringComparison.Ordinal), 60);
@@ -101,8 +102,14 @@ public sealed class TwoNodesTests(TestCluster cluster) : ClusterTest(cluster)
 
     private static async Task VerifyAsync(Kubectl kubectl, Job job)
     {
-        (int code, string text) = await LauncherRun.RunAsync(kubectl, "checkpoint", "verify", (await job.CheckpointsAsync())!);
-        Assert.True(code == 0, text);
+        string folder = (await job.CheckpointsAsync())!;
+        string[] tags = [.. Directory.GetDirectories(folder, "global_step*").Select(path => Path.GetFileName(path))];
+        Assert.Contains((await File.ReadAllTextAsync(Path.Combine(folder, "latest"))).Trim(), tags);
+        foreach (string tag in tags)
+        {
+            (int code, string text) = await LauncherRun.RunAsync(kubectl, "checkpoint", "verify", folder, "--tag", tag);
+            Assert.True(code == 0, text);
+        }
     }
 
     private static async Task<string[]> MachinesAsync(Job job, int attempt) => [.. (await job.PodsAsync())

@@ -44,14 +44,7 @@ internal static class JobDeadlines
         string step = job.Status.Progress?.Step is { } number
             ? string.Create(CultureInfo.InvariantCulture, $"after step {number}") : "before its first step";
         return new NodeFailure(node, FailureKind.Counted, job.Now, Reasons.Hang, string.Create(CultureInfo.InvariantCulture,
-            $"training hangs {step}: no new one since {since.UtcDateTime:HH:mm:ss} UTC, which is longer than progressDeadlineSeconds ({job.Spec.ProgressDeadlineSeconds}); {Where(job, node, pod)} {suspicion}"), pod);
-    }
-
-    private static string Where(JobSnapshot job, int node, PodSnapshot? pod)
-    {
-        int slots = Math.Max(1, (job.Status.WorldSize ?? 0) / Math.Max(1, job.Desired));
-        string ranks = string.Create(CultureInfo.InvariantCulture, slots == 1 ? $"rank {node}" : $"ranks {node * slots}-{(node + 1) * slots - 1}");
-        return $"{NodeFailure.Where(job, node, pod)[..^1]}, {ranks})";
+            $"training hangs {step}: no new one since {since.UtcDateTime:HH:mm:ss} UTC, which is longer than progressDeadlineSeconds ({job.Spec.ProgressDeadlineSeconds}); {NodeFailure.WithRanks(job, node, pod)} {suspicion}"), pod);
     }
 
     /// <summary>Time until the first of them; null when none counts.</summary>

@@ -135,12 +135,20 @@ internal sealed record NodeFailure(
         }
     }
 
-    /// <summary>A node with its pod and machine, for messages.</summary>
-    public static string Where(JobSnapshot job, int index, PodSnapshot? pod) => pod is null
-        ? string.Create(CultureInfo.InvariantCulture, $"node {index} (pod {WorkerPods.Name(job.Name, job.Status.Attempt, index)})") : Where(index, pod);
+    /// <summary>A node with its pod, machine and ranks, for messages.</summary>
+    public static string WithRanks(JobSnapshot job, int index, PodSnapshot? pod)
+    {
+        int slots = Slots(job);
+        string ranks = string.Create(CultureInfo.InvariantCulture, slots == 1 ? $"rank {index}" : $"ranks {index * slots}-{(index + 1) * slots - 1}");
+        return Where(index, pod?.Name ?? WorkerPods.Name(job.Name, job.Status.Attempt, index), pod?.ClusterNode, $", {ranks}");
+    }
 
-    private static string Where(int index, PodSnapshot pod) => string.Create(CultureInfo.InvariantCulture,
-        $"node {index} (pod {pod.Name}{(pod.ClusterNode is { } machine ? $" on {machine}" : "")})");
+    private static int Slots(JobSnapshot job) => Math.Max(1, (job.Status.WorldSize ?? 0) / Math.Max(1, job.Desired));
+
+    private static string Where(int index, PodSnapshot pod) => Where(index, pod.Name, pod.ClusterNode);
+
+    private static string Where(int index, string pod, string? machine, string more = "") => string.Create(CultureInfo.InvariantCulture,
+        $"node {index} (pod {pod}{(machine is null ? "" : $" on {machine}")}{more})");
 
     // Nothing says how the pod is: its machine does not answer. That somebody has deleted it by now follows from that.
     private static NodeFailure? Lost(JobSnapshot job, PodSnapshot pod) => !pod.IsFinished && job.LostSince(pod) is { } since
@@ -152,8 +160,7 @@ internal sealed record NodeFailure(
     // at, and not the first that noticed. When its machine does not answer either, the program is not to blame.
     private static NodeFailure? Silent(JobSnapshot job, NodeFailure noticed)
     {
-        int slots = Math.Max(1, (job.Status.WorldSize ?? 0) / Math.Max(1, job.Desired));
-        int[] nodes = [.. WorkerMessage.Parse(noticed.Pod?.TerminationMessage).LostRanks.Select(rank => rank / slots).Distinct()];
+        int[] nodes = [.. WorkerMessage.Parse(noticed.Pod?.TerminationMessage).LostRanks.Select(rank => rank / Slots(job)).Distinct()];
         if (nodes.Length == 0 || job.CurrentPods.FirstOrDefault(p => p.Index == nodes[0]) is not { IsFinished: false, DeletedAt: null } pod)
         {
             return null;
@@ -171,6 +178,7 @@ internal sealed record NodeFailure(
 
     private static NodeFailure Vanished(JobSnapshot job, int index)
     {
-        return new NodeFailure(index, FailureKind.Disruption, null, Reasons.PodDeleted, $"{Where(job, index, null)} is gone", null);
+        string where = Where(index, WorkerPods.Name(job.Name, job.Status.Attempt, index), null);
+        return new NodeFailure(index, FailureKind.Disruption, null, Reasons.PodDeleted, $"{where} is gone", null);
     }
 }

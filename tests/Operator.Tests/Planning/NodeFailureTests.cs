@@ -44,6 +44,18 @@ public sealed class NodeFailureTests
         Assert.Equal((FailureKind.Disruption, "PodDeleted"), KindOf(Some.RunningPod(1) with { DeletedAt = Some.Now }));
 
     [Fact]
+    public void Deletion_OfAPodWhoseMachineIsLost_IsThatLoss()
+    {
+        // Kubernetes itself deletes such a pod at about the same time.
+        JobSnapshot job = Some.RunningJob().With(Some.RunningPod(1) with { DeletedAt = Some.Now }) with
+        {
+            NotReady = new Dictionary<string, DateTimeOffset> { ["node-1"] = Some.Now.AddMinutes(-2) },
+        };
+
+        Assert.Equal((FailureKind.Disruption, "NodeLost"), (NodeFailure.Find(job)[^1].Kind, NodeFailure.Find(job)[^1].Reason));
+    }
+
+    [Fact]
     public void OutOfMemory_OfAPod_IsNamed() => Assert.Equal((FailureKind.Counted, "OOMKilled"),
         KindOf(Some.FailedPod(1, 137) with { TerminatedReason = "OOMKilled" }));
 
@@ -103,8 +115,11 @@ public sealed class NodeFailureTests
         JobSnapshot job = Some.RunningJob().With(Some.FailedPod(0, 69, message: LostRank1), Some.RunningPod(1) with { ClusterNode = "gpu-7" });
 
         NodeFailure cause = NodeFailure.Find(job)[0];
-        DeepSpeedJobStatus status = JobDecision.For(job).Status;
+        JobDecision early = JobDecision.For(job);
+        DeepSpeedJobStatus status = JobDecision.For(job with { FailureSeenAt = job.Now - JobDecision.SettleOfSilence }).Status;
 
+        // The cluster may still come to know that the machine is gone.
+        Assert.Equal((1, JobDecision.SettleOfSilence - TimeSpan.FromSeconds(5)), (early.Status.Attempt, early.RequeueAfter));
         Assert.Equal((1, FailureKind.Counted, "PeerLost"), (cause.Index, cause.Kind, cause.Reason));
         Assert.Equal("node 1 (pod a-1-1 on gpu-7) fell silent: node 0 (pod a-1-0 on node-1) lost another rank (exit code 69): rank 0: lost rank 1 at a-1-1",
             cause.Message);
@@ -124,6 +139,7 @@ public sealed class NodeFailureTests
         NodeFailure cause = NodeFailure.Find(job)[0];
 
         Assert.Equal((1, FailureKind.Disruption, "NodeLost"), (cause.Index, cause.Kind, cause.Reason));
+        Assert.Equal((2, 0, 1), (JobDecision.For(job).Status.Attempt, JobDecision.For(job).Status.Restarts, JobDecision.For(job).Status.Disruptions));
     }
 
     [Fact]
@@ -145,7 +161,7 @@ public sealed class NodeFailureTests
         };
         JobSnapshot job = Some.RunningJob(spec).With(Some.FailedPod(0, 69, message: LostRank1), Some.RunningPod(1) with { ClusterNode = "gpu-7" });
 
-        DeepSpeedJobStatus status = JobDecision.For(job).Status;
+        DeepSpeedJobStatus status = JobDecision.For(job with { FailureSeenAt = job.Now - JobDecision.SettleOfSilence }).Status;
 
         Assert.Equal(("lost", 1, 0), (status.LastFailures![0].Rule, status.Disruptions, status.Restarts));
         Assert.Equal(["gpu-7"], status.AvoidedNodes);
