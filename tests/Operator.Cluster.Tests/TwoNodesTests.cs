@@ -35,6 +35,9 @@ public sealed class TwoNodesTests(TestCluster cluster) : ClusterTest(cluster)
             {
                 await LonelyGoesOnOnceAsync(kubectl, lonely, cutOff[^1]);
                 await PartedGoesOnAsync(kubectl, parted, silent);
+                await parted.WaitAsync("the worker that is cut off has ended with a verdict", () => Task.FromResult(
+                    Cluster.LogOn(2, cutOff[0]).Contains("lost rank", StringComparison.Ordinal)), 60);
+                await kubectl.NoteAsync($"the end of the log of {silent} on node-2, which is cut off:\n{Tail(Cluster.LogOn(2, cutOff[0]))}");
             }
             finally
             {
