@@ -89,20 +89,20 @@ public sealed class ChartValuesTests(TestCluster cluster) : ClusterTest(cluster)
     public async Task Operator_OfOneNamespace_NeedsNoClusterRole()
     {
         Kubectl kubectl = Story("32-one-namespace");
-        await using Job outside = new(kubectl, "lonely");
+        await using Job outside = new(kubectl, "small");
         try
         {
             await kubectl.RunAsync("create", "namespace", "team-a");
             await kubectl.RunAsync("delete", "clusterrole,clusterrolebinding", "deepspeed-operator", "--ignore-not-found");
             await Cluster.InstallOperator("--set", "watchNamespaces[0]=team-a");
-            await kubectl.GetAsync("apply", "-f", Job.Manifest("lonely.yaml"));
-            await kubectl.GetAsync("-n", "team-a", "apply", "-f", Job.Manifest("lonely.yaml"));
+            await kubectl.GetAsync("apply", "-f", Job.Manifest("small.yaml"));
+            await kubectl.GetAsync("-n", "team-a", "apply", "-f", Job.Manifest("small.yaml"));
 
             await outside.WaitAsync("the job of the namespace trains", async () =>
-                await kubectl.GetAsync("-n", "team-a", "get", "dsj", "lonely", "-o", "jsonpath={.status.phase}") == "Running", 90);
+                await kubectl.GetAsync("-n", "team-a", "get", "dsj", "small", "-o", "jsonpath={.status.phase}") == "Running", 90);
 
             await kubectl.ShowAsync("get", "dsj", "--all-namespaces");
-            Assert.Equal("", await kubectl.GetAsync("get", "dsj", "lonely", "-o", "jsonpath={.status.phase}"));
+            Assert.Equal("", await kubectl.GetAsync("get", "dsj", "small", "-o", "jsonpath={.status.phase}"));
             ShellResult log = await kubectl.ShowAsync("-n", OperatorNamespace, "logs", "deployment/deepspeed-operator", "--tail=30");
             Assert.DoesNotContain("forbidden: User \\\"system:serviceaccount:deepspeed-system:deepspeed-operator\\\" cannot list", log.Output);
         }
@@ -121,14 +121,14 @@ public sealed class ChartValuesTests(TestCluster cluster) : ClusterTest(cluster)
         try
         {
             await Cluster.InstallOperator("--set", "replicaCount=2", "--set", "podDisruptionBudget.enabled=true");
-            await using Job job = await Job.ApplyAsync(kubectl, "lonely", Job.Manifest("lonely.yaml"));
+            await using Job job = await Job.ApplyAsync(kubectl, "small", Job.Manifest("small.yaml"));
             await job.WaitForPhaseAsync("Running", 90);
             string leader = await LeaderAsync(kubectl);
             await kubectl.ShowAsync("-n", OperatorNamespace, "get", "pods,pdb,lease");
 
             await kubectl.ShowAsync("-n", OperatorNamespace, "delete", "pod", leader.Split('_')[0], "--wait=false");
             await job.WaitAsync("another replica leads", async () => await LeaderAsync(kubectl) is { Length: > 0 } now && now != leader, 60);
-            await kubectl.RunAsync("delete", "pod", "lonely-1-0", "--force", "--grace-period=0");
+            await kubectl.RunAsync("delete", "pod", "small-1-0", "--force", "--grace-period=0");
             await job.WaitAsync("the new leader restarts the job", s => (int?)s["attempt"] == 2 && (string?)s["phase"] == "Running", 90);
 
             Assert.Equal((0, 1), ((int)(await job.StatusAsync())["restarts"]!, (int)(await job.StatusAsync())["disruptions"]!));

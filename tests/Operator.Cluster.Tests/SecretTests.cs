@@ -42,21 +42,21 @@ public sealed class SecretTests(TestCluster cluster) : ClusterTest(cluster)
     public async Task Secret_IsOfItsAttempt_AndGoesWithTheJob()
     {
         Kubectl kubectl = Story("21-secret-rotated");
-        await using Job job = await Job.ApplyAsync(kubectl, "lonely", Job.Manifest("lonely.yaml"));
+        await using Job job = await Job.ApplyAsync(kubectl, "small", Job.Manifest("small.yaml"));
         await job.WaitForStepAsync(1, 90);
-        string uid = await kubectl.GetAsync("get", "dsj", "lonely", "-o", "jsonpath={.metadata.uid}");
-        string first = await kubectl.GetAsync("get", "secret", $"lonely-1-{uid[..8]}", "-o", "jsonpath={.data.rendezvous}");
-        Assert.Equal("440", await kubectl.GetAsync("exec", "lonely-1-0", "--", "stat", "-L", "-c", "%a", "/etc/deepspeed-secret/rendezvous"));
+        string uid = await kubectl.GetAsync("get", "dsj", "small", "-o", "jsonpath={.metadata.uid}");
+        string first = await kubectl.GetAsync("get", "secret", $"small-1-{uid[..8]}", "-o", "jsonpath={.data.rendezvous}");
+        Assert.Equal("440", await kubectl.GetAsync("exec", "small-1-0", "--", "stat", "-L", "-c", "%a", "/etc/deepspeed-secret/rendezvous"));
 
-        await kubectl.ShowAsync("delete", "pod", "lonely-1-0", "--force", "--grace-period=0");
+        await kubectl.ShowAsync("delete", "pod", "small-1-0", "--force", "--grace-period=0");
         await job.WaitAsync("attempt 2 trains", s => (int?)s["attempt"] == 2 && (string?)s["phase"] == "Running", 90);
-        await kubectl.ShowAsync("get", "secrets", "-l", "deepspeedsharp.dev/job-name=lonely");
+        await kubectl.ShowAsync("get", "secrets", "-l", "deepspeedsharp.dev/job-name=small");
 
-        Assert.NotEqual(first, await kubectl.GetAsync("get", "secret", $"lonely-2-{uid[..8]}", "-o", "jsonpath={.data.rendezvous}"));
-        Assert.NotEqual(0, (await kubectl.RunAsync("get", "secret", $"lonely-1-{uid[..8]}")).ExitCode);
-        await kubectl.ShowAsync("delete", "dsj", "lonely");
+        Assert.NotEqual(first, await kubectl.GetAsync("get", "secret", $"small-2-{uid[..8]}", "-o", "jsonpath={.data.rendezvous}"));
+        Assert.NotEqual(0, (await kubectl.RunAsync("get", "secret", $"small-1-{uid[..8]}")).ExitCode);
+        await kubectl.ShowAsync("delete", "dsj", "small");
         await job.WaitAsync("its secret is gone", async () =>
-            await kubectl.GetAsync("get", "secrets", "-l", "deepspeedsharp.dev/job-name=lonely", "-o", "name") == "", 60);
+            await kubectl.GetAsync("get", "secrets", "-l", "deepspeedsharp.dev/job-name=small", "-o", "name") == "", 60);
     }
 
     [Theory]
@@ -77,21 +77,21 @@ public sealed class SecretTests(TestCluster cluster) : ClusterTest(cluster)
     public async Task FirstProcess_BuriesOrphans()
     {
         Kubectl kubectl = Story("23-orphans");
-        await using Job job = await Job.ApplyAsync(kubectl, "lonely", Job.Manifest("lonely.yaml"));
+        await using Job job = await Job.ApplyAsync(kubectl, "small", Job.Manifest("small.yaml"));
         await job.WaitForPhaseAsync("Running", 60);
 
         // A process whose parent is gone and that ends: without an init it would stay as a zombie.
-        await kubectl.GetAsync("exec", "lonely-1-0", "--", "sh", "-c", "sh -c 'sleep 0.2 & exit 0'");
+        await kubectl.GetAsync("exec", "small-1-0", "--", "sh", "-c", "sh -c 'sleep 0.2 & exit 0'");
         string states = "";
         await job.WaitAsync("no process is a zombie", async () =>
         {
-            states = await kubectl.GetAsync("exec", "lonely-1-0", "--", "sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null || true");
+            states = await kubectl.GetAsync("exec", "small-1-0", "--", "sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null || true");
             return !states.Contains("(sleep)", StringComparison.Ordinal);
         }, 20);
 
         Assert.Contains("1 (tini)", states);
         Assert.DoesNotContain(") Z ", states);
-        Assert.NotEqual(0, (await kubectl.RunAsync("exec", "lonely-1-0", "--", "sh", "-c", "echo x >/workspace/file")).ExitCode);
+        Assert.NotEqual(0, (await kubectl.RunAsync("exec", "small-1-0", "--", "sh", "-c", "echo x >/workspace/file")).ExitCode);
     }
 
     private static async Task ApplyAsync(Kubectl kubectl, JsonNode pod)

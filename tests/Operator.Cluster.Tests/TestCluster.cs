@@ -89,6 +89,17 @@ public sealed class TestCluster : IAsyncLifetime
         return file;
     }
 
+    /// <summary>Starts, stops, cuts off or joins a node; see node.sh.</summary>
+    internal Task Node(string action, int number) =>
+        Must("node.sh", TimeSpan.FromMinutes(3), action, number.ToString(System.Globalization.CultureInfo.InvariantCulture), _state);
+
+    /// <summary>What a container of another node than the first has printed, read on this machine, also while the node is cut off.</summary>
+    internal string LogOn(int number, string uid) => string.Join('\n', Directory.Exists(PodLogs(number))
+        ? Directory.GetFiles(PodLogs(number), "*.log", SearchOption.AllDirectories)
+            .Where(file => file.Contains(uid, StringComparison.Ordinal)).Select(File.ReadAllText) : []);
+
+    private string PodLogs(int number) => Path.Combine(_state, $"node-{number}", "private", "var", "log", "pods");
+
     private async Task<bool> IsReachable() => File.Exists(Kubeconfig)
         && (await new Kubectl(this, "start").RunAsync("get", "nodes")).ExitCode == 0;
 

@@ -190,6 +190,6 @@ for NAME in "$@"; do
   ARCHIVES+=("$IMAGES/$NAME.tar")
 done
 
-if running "$STATE" containerd >/dev/null && [ -S "$STATE/containerd/containerd.sock" ]; then
+if [ -n "$(nodes_up "$STATE")" ]; then
   "$HERE/load-image.sh" --state "$STATE" "${ARCHIVES[@]}"
 fi

@@ -14,6 +14,10 @@ internal sealed record JobDecision
     /// <summary>How long after a first failure the cause is looked for; one dying rank makes all others fail.</summary>
     public static readonly TimeSpan Settle = TimeSpan.FromSeconds(3);
 
+    /// <summary>How long after the others lost a silent rank its machine is waited for: ranks notice within 15 s, a cluster after
+    /// 40 to 50 s, and the loss of a machine is no failure of the program. Its pod would be waited for anyway.</summary>
+    public static readonly TimeSpan SettleOfSilence = TimeSpan.FromSeconds(60);
+
     // Pods that end are seen as events; this is for those that never do.
     private static readonly TimeSpan LookAtEndingPods = TimeSpan.FromSeconds(10);
 
@@ -159,8 +163,9 @@ internal sealed record JobDecision
     {
         bool allEnded = job.CurrentPods.All(p => p.IsFinished);
         TimeSpan settled = job.Now - (job.FailureSeenAt ?? job.Now);
-        return settled < Settle && !allEnded
-            ? new JobDecision { Status = JobObservation.Of(job, [], TimeSpan.Zero), RequeueAfter = Settle - settled }
+        TimeSpan settle = failures[0] is { Witness: not null, Kind: FailureKind.Counted } ? SettleOfSilence : Settle;
+        return settled < settle && !allEnded
+            ? new JobDecision { Status = JobObservation.Of(job, [], TimeSpan.Zero), RequeueAfter = settle - settled }
             : Restart(JobRestart.After(job, failures));
     }
 
