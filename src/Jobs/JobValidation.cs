@@ -16,7 +16,7 @@ public static partial class JobValidation
     [
         .. new WorkerEnvironment().ToVariables().Select(v => v.Key), "DSJ_CONFIG", "DS_CONFIG", "DSJ_HOSTFILE",
         "DSJ_CHECKPOINT_DIR", "DSJ_JOB_NAME", "DSJ_NAMESPACE", "DSJ_JOB_UID", "DSJ_ATTEMPT", "DSJ_RESTARTS",
-        "DSJ_METRICS_PORT", "DSJ_METRICS_PATH", "DEEPSPEED_SECRET_FILE", "POD_NAME", "POD_IP", "CLUSTER_NODE", .. LauncherVariables.Reserved,
+        "DSJ_METRICS_PORT", "DSJ_METRICS_PATH", "POD_NAME", "POD_IP", "CLUSTER_NODE", .. LauncherVariables.Reserved,
     ];
 
     /// <summary>Checks the name of a job.</summary>

@@ -9,50 +9,50 @@ namespace DeepSpeedSharp.Operator.Commands;
 /// <summary><c>deepspeed-operator</c>: runs the operator. Options can also be environment variables.</summary>
 internal static class RunCommand
 {
-    private static readonly Option<IReadOnlyList<string>> Namespaces = Option<IReadOnlyList<string>>("--namespaces", "WATCH_NAMESPACES", [], Names,
+    private static readonly Option<IReadOnlyList<string>> Namespaces = Variables.Option<IReadOnlyList<string>>("--namespaces", "WATCH_NAMESPACES", [], Names,
         "Namespaces to look after, with commas between them; all when left out.");
-    private static readonly Option<int> MetricsPort = Option("--metrics-port", "METRICS_PORT", 8080, Int,
+    private static readonly Option<int> MetricsPort = Variables.Option("--metrics-port", "METRICS_PORT", 8080, Int,
         "Port of /metrics; 0 for none.");
-    private static readonly Option<int> HealthPort = Option("--health-port", "HEALTH_PORT", 0, Int,
+    private static readonly Option<int> HealthPort = Variables.Option("--health-port", "HEALTH_PORT", 0, Int,
         "Port of /healthz and /readyz; the metrics port serves them too, unless it is secure.");
-    private static readonly Option<bool> SecureMetrics = Option("--secure-metrics", "SECURE_METRICS", false, bool.Parse,
+    private static readonly Option<bool> SecureMetrics = Variables.Option("--secure-metrics", "SECURE_METRICS", false, bool.Parse,
         "true serves /metrics over TLS, to those whom a review of their token lets read it.");
-    private static readonly Option<string?> Certificate = Option("--metrics-certificate", "METRICS_CERTIFICATE", null, Text,
+    private static readonly Option<string?> Certificate = Variables.Option("--metrics-certificate", "METRICS_CERTIFICATE", null, Text,
         "Folder with tls.crt and tls.key for --secure-metrics; a certificate of its own when left out.");
-    private static readonly Option<double> ProgressInterval = Option("--progress-interval", "PROGRESS_INTERVAL", 5.0, Real,
+    private static readonly Option<double> ProgressInterval = Variables.Option("--progress-interval", "PROGRESS_INTERVAL", 5.0, Real,
         "Seconds between two looks at the progress of a job.");
-    private static readonly Option<int> Workers = Option("--workers", "WORKERS", 10, Int, "Jobs that are looked at at a time.");
-    private static readonly Option<int> PodParallelism = Option("--pod-parallelism", "POD_PARALLELISM", 50, Int,
+    private static readonly Option<int> Workers = Variables.Option("--workers", "WORKERS", 10, Int, "Jobs that are looked at at a time.");
+    private static readonly Option<int> PodParallelism = Variables.Option("--pod-parallelism", "POD_PARALLELISM", 50, Int,
         "Pods of one job that are created or deleted at a time.");
-    private static readonly Option<double> Resync = Option("--resync", "RESYNC_SECONDS", 600.0, Real,
+    private static readonly Option<double> Resync = Variables.Option("--resync", "RESYNC_SECONDS", 600.0, Real,
         "Seconds after which each job is looked at without an event.");
-    private static readonly Option<double> Qps = Option("--qps", "API_QPS", 50.0, Real, "Requests per second to the API server in the long run.");
-    private static readonly Option<int> Burst = Option("--burst", "API_BURST", 100, Int, "Requests that may be sent at once.");
-    private static readonly Option<string> Format = Option("--log-format", "LOG_FORMAT", "text",
+    private static readonly Option<double> Qps = Variables.Option("--qps", "API_QPS", 50.0, Real, "Requests per second to the API server in the long run.");
+    private static readonly Option<int> Burst = Variables.Option("--burst", "API_BURST", 100, Int, "Requests that may be sent at once.");
+    private static readonly Option<string> Format = Variables.Option("--log-format", "LOG_FORMAT", "text",
         t => t is "text" or "json" ? t : throw new FormatException(), "text or json.");
-    private static readonly Option<LogLevel> Level = Option("--log-level", "LOG_LEVEL", LogLevel.Information,
+    private static readonly Option<LogLevel> Level = Variables.Option("--log-level", "LOG_LEVEL", LogLevel.Information,
         t => Enum.Parse<LogLevel>(t == "info" ? nameof(LogLevel.Information) : t, ignoreCase: true), "Debug, Information, Warning or Error.");
-    private static readonly Option<bool> HostAccess = Option("--allow-host-access", "ALLOW_HOST_ACCESS", false, bool.Parse,
+    private static readonly Option<bool> HostAccess = Variables.Option("--allow-host-access", "ALLOW_HOST_ACCESS", false, bool.Parse,
         "true lets jobs use host network, host paths and privileged containers.");
-    private static readonly Option<bool> Nodes = Option("--watch-nodes", "WATCH_NODES", true, bool.Parse,
+    private static readonly Option<bool> Nodes = Variables.Option("--watch-nodes", "WATCH_NODES", true, bool.Parse,
         "false does not watch the machines, whose loss is then noticed by their pods only.");
-    private static readonly Option<bool> Elect = Option("--leader-elect", "LEADER_ELECT", false, bool.Parse,
+    private static readonly Option<bool> Elect = Variables.Option("--leader-elect", "LEADER_ELECT", false, bool.Parse,
         "true chooses one of several replicas by a Lease in POD_NAMESPACE.");
-    private static readonly Option<string> LeaseName = Option("--lease-name", "LEASE_NAME", "deepspeed-operator", t => t, "Name of that Lease.");
-    private static readonly Option<TimeSpan> LeaseDuration = Option("--lease-duration", "LEASE_DURATION", TimeSpan.FromSeconds(15), Duration,
+    private static readonly Option<string> LeaseName = Variables.Option("--lease-name", "LEASE_NAME", "deepspeed-operator", t => t, "Name of that Lease.");
+    private static readonly Option<TimeSpan> LeaseDuration = Variables.Option("--lease-duration", "LEASE_DURATION", TimeSpan.FromSeconds(15), Duration,
         "How long others wait for a leader that is silent, for example 15s.");
-    private static readonly Option<TimeSpan> RenewDeadline = Option("--renew-deadline", "RENEW_DEADLINE", TimeSpan.FromSeconds(10), Duration,
+    private static readonly Option<TimeSpan> RenewDeadline = Variables.Option("--renew-deadline", "RENEW_DEADLINE", TimeSpan.FromSeconds(10), Duration,
         "How long a leader that cannot renew goes on.");
-    private static readonly Option<TimeSpan> RetryPeriod = Option("--retry-period", "RETRY_PERIOD", TimeSpan.FromSeconds(2), Duration,
+    private static readonly Option<TimeSpan> RetryPeriod = Variables.Option("--retry-period", "RETRY_PERIOD", TimeSpan.FromSeconds(2), Duration,
         "Time between two tries to take or renew the lease.");
-    private static readonly Option<string?> Image = Option("--default-image", "DEFAULT_IMAGE", null, Text, "Image of jobs that name none.");
-    private static readonly Option<string?> SharedMemory = Option("--default-shm-size", "DEFAULT_SHM_SIZE", null, Text,
+    private static readonly Option<string?> Image = Variables.Option("--default-image", "DEFAULT_IMAGE", null, Text, "Image of jobs that name none.");
+    private static readonly Option<string?> SharedMemory = Variables.Option("--default-shm-size", "DEFAULT_SHM_SIZE", null, Text,
         "Largest size of /dev/shm for jobs that name none; half of their memory limit when left out.");
-    private static readonly Option<string?> Scheduler = Option("--default-scheduler", "DEFAULT_SCHEDULER", null, Text,
+    private static readonly Option<string?> Scheduler = Variables.Option("--default-scheduler", "DEFAULT_SCHEDULER", null, Text,
         "Scheduler of jobs that name none.");
-    private static readonly Option<int?> NodeLoss = Option<int?>("--default-node-loss", "DEFAULT_NODE_LOSS_SECONDS", null, t => Int(t),
+    private static readonly Option<int?> NodeLoss = Variables.Option<int?>("--default-node-loss", "DEFAULT_NODE_LOSS_SECONDS", null, t => Int(t),
         "restart.nodeLossSeconds of jobs that do not say it.");
-    private static readonly Option<int?> Grace = Option<int?>("--default-checkpoint-grace", "DEFAULT_CHECKPOINT_GRACE_SECONDS", null, t => Int(t),
+    private static readonly Option<int?> Grace = Variables.Option<int?>("--default-checkpoint-grace", "DEFAULT_CHECKPOINT_GRACE_SECONDS", null, t => Int(t),
         "checkpoint.gracePeriodSeconds of jobs that do not say it.");
     private static readonly Option<string?> Kubeconfig = new("--kubeconfig")
     {
@@ -74,15 +74,14 @@ internal static class RunCommand
             try
             {
                 options.Check();
+                await OperatorHost.RunAsync(options, cancel);
+                return 0;
             }
             catch (ConfigException e)
             {
                 await Console.Error.WriteLineAsync(e.Message);
                 return ExitCodes.Usage;
             }
-
-            await OperatorHost.RunAsync(options, cancel);
-            return 0;
         });
         return root;
     }

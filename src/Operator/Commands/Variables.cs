@@ -32,7 +32,7 @@ internal static partial class Variables
 
         return option;
 
-        T? Parse(string text, string source, Action<string> fail)
+        T Parse(string text, string source, Action<string> fail)
         {
             try
             {

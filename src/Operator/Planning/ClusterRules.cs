@@ -26,7 +26,12 @@ internal static class ClusterRules
         CheckAmounts("spec.resources.requests", spec.Resources?.Requests, spec, errors);
         for (int i = 0; i < (spec.Env?.Count ?? 0); i++)
         {
-            if (spec.Env![i].ValueFrom is { } source)
+            if (RendezvousSecret.Sets(spec, spec.Env![i].Name))
+            {
+                errors.Add($"spec.env[{i}].name", $"{spec.Env[i].Name} is set by the job itself", "remove it");
+            }
+
+            if (spec.Env[i].ValueFrom is { } source)
             {
                 ModelFields.Check<V1EnvVarSource>(source, $"spec.env[{i}].valueFrom", errors);
             }

@@ -84,7 +84,7 @@ internal static class TemplateRules
         foreach (JsonObject variable in (trainer?["env"] as JsonArray ?? []).OfType<JsonObject>())
         {
             string name = PodTemplate.Text(variable["name"]) ?? "";
-            if (JobValidation.ReservedVariables.Contains(name) || own.Contains(name))
+            if (JobValidation.ReservedVariables.Contains(name) || RendezvousSecret.Sets(spec, name) || own.Contains(name))
             {
                 errors.Add($"{Path}.env", own.Contains(name) ? $"{name} is in spec.env too" : $"{name} is set by the job itself", "remove it");
             }

@@ -23,6 +23,8 @@ internal static class RendezvousSecret
     /// <summary>Where it is in the container that trains.</summary>
     public const string File = MountPath + "/" + Key;
 
+    // The engine takes a secret from this one too, where everybody may read it.
+    private const string InPlainText = "DEEPSPEED_SECRET";
     private const string Key = "rendezvous";
     private const int Bytes = 32;
 
@@ -31,6 +33,9 @@ internal static class RendezvousSecret
 
     /// <summary>Whether ranks of this job ask for it: programs on the engine do, those that bring PyTorch do not.</summary>
     public static bool IsUsed(DeepSpeedJobSpec spec) => spec.Mode() is LaunchMode.Worker or LaunchMode.PerGpu;
+
+    /// <summary>Whether a variable belongs to it, and so not to the user.</summary>
+    public static bool Sets(DeepSpeedJobSpec spec, string? variable) => IsUsed(spec) && variable is (Variable or InPlainText);
 
     /// <summary>Its name.</summary>
     public static string Name(JobOwner job, int attempt) =>

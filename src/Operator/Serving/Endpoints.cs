@@ -1,4 +1,6 @@
 using System.Net.Security;
+using System.Security.Cryptography;
+using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Operator.Runtime;
 using k8s;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -77,7 +79,16 @@ internal static class Endpoints
         var certificate = new ServingCertificate(options.MetricsCertificate, "deepspeed-operator", time, log);
 
         // A missing file should end the process at its start, not each connection.
-        certificate.Current();
+        try
+        {
+            certificate.Current();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or CryptographicException)
+        {
+            throw new ConfigException("the certificate of the metrics port", [new ConfigError("--metrics-certificate",
+                $"tls.crt and tls.key in {options.MetricsCertificate} cannot be used: {e.Message}", "mount a Secret of type kubernetes.io/tls there")]);
+        }
+
         listen.UseHttps(new TlsHandshakeCallbackOptions
         {
             OnConnection = _ => ValueTask.FromResult(new SslServerAuthenticationOptions
