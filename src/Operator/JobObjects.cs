@@ -1,4 +1,5 @@
 using System.Net;
+using System.Security.Cryptography;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using DeepSpeedSharp.Jobs;
@@ -277,7 +278,8 @@ internal sealed class JobObjects(
 
         try
         {
-            await api.PostAsync($"{secrets}?fieldManager={JobLabels.ManagedBy}", RendezvousSecret.Build(owner, status.Attempt), cancel);
+            V1Secret secret = RendezvousSecret.Build(owner, status.Attempt, RandomNumberGenerator.GetBytes(RendezvousSecret.Bytes));
+            await api.PostAsync($"{secrets}?fieldManager={JobLabels.ManagedBy}", secret, _ => true, cancel);
         }
         catch (ApiException e) when (e.IsAlreadyExists)
         {

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using DeepSpeedSharp.Jobs;
 using k8s.Models;
@@ -23,10 +22,12 @@ internal static class RendezvousSecret
     /// <summary>Where it is in the container that trains.</summary>
     public const string File = MountPath + "/" + Key;
 
+    /// <summary>Random bytes that make a secret nobody guesses.</summary>
+    public const int Bytes = 32;
+
     // The engine takes a secret from this one too, where everybody may read it.
     private const string InPlainText = "DEEPSPEED_SECRET";
     private const string Key = "rendezvous";
-    private const int Bytes = 32;
 
     // Readable for the owner and for the pod's fsGroup, which the worker's user belongs to.
     private const int Mode = 0x120; // 0440
@@ -51,8 +52,11 @@ internal static class RendezvousSecret
         return Enumerable.Range(first, attempt - first).Select(i => Name(job, i));
     }
 
-    /// <summary>Builds one with a new random value.</summary>
-    public static V1Secret Build(JobOwner job, int attempt) => new()
+    /// <summary>Builds it.</summary>
+    /// <param name="job">The job.</param>
+    /// <param name="attempt">The attempt.</param>
+    /// <param name="random">Random bytes, <see cref="Bytes"/> or more.</param>
+    public static V1Secret Build(JobOwner job, int attempt, byte[] random) => new()
     {
         ApiVersion = "v1",
         Kind = "Secret",
@@ -60,7 +64,7 @@ internal static class RendezvousSecret
         Type = "Opaque",
         Data = new Dictionary<string, byte[]>
         {
-            [Key] = Encoding.ASCII.GetBytes(Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(Bytes))),
+            [Key] = Encoding.ASCII.GetBytes(Convert.ToHexStringLower(random)),
         },
         Immutable = true,
     };
