@@ -169,5 +169,9 @@ internal sealed class JobOperator : IDisposable
     {
         _controller.Dispose();
         _http.Dispose();
+        _jobs.Dispose();
+        _pods.Dispose();
+        _services.Dispose();
+        _nodes?.Dispose();
     }
 }

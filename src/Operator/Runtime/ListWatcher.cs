@@ -42,7 +42,7 @@ internal sealed record ListWatchOptions
 /// <param name="log">Log.</param>
 internal sealed class ListWatcher<T>(
     string path, string labelSelector, Func<JsonElement, T> read, ObjectCache<T> cache, ApiConnection api,
-    ListWatchOptions options, TimeProvider time, ILogger log)
+    ListWatchOptions options, TimeProvider time, ILogger log) : IDisposable
     where T : class
 {
     private readonly TaskCompletionSource _synced = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -130,6 +130,9 @@ internal sealed class ListWatcher<T>(
         int index = Array.IndexOf(parts, "namespaces");
         return index >= 0 && index + 2 < parts.Length ? parts[index + 1] + "/" : "";
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => _again.Dispose();
 
     private bool IsAsked => _again.IsCancellationRequested && !_listedAgain.Task.IsCompleted;
 

@@ -2,7 +2,7 @@ namespace DeepSpeedSharp.Operator.Runtime;
 
 /// <summary>Keeps a cache equal to the objects of a kind in all namespaces, by one watch, or in some, by a watch for each.</summary>
 /// <typeparam name="T">What is kept of each object.</typeparam>
-internal sealed class NamespaceWatch<T>
+internal sealed class NamespaceWatch<T> : IDisposable
     where T : class
 {
     private readonly ListWatcher<T>[] _parts;
@@ -29,4 +29,7 @@ internal sealed class NamespaceWatch<T>
 
     /// <summary>Runs until cancelled.</summary>
     public Task RunAsync(CancellationToken stop) => Task.WhenAll(_parts.Select(p => p.RunAsync(stop)));
+
+    /// <inheritdoc/>
+    public void Dispose() => Array.ForEach(_parts, p => p.Dispose());
 }

@@ -1,8 +1,6 @@
 using System.Net.Security;
 using System.Security.Cryptography;
 using DeepSpeedSharp.Config;
-using DeepSpeedSharp.Operator.Runtime;
-using k8s;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
 using Prometheus;

@@ -105,7 +105,7 @@ public sealed class MetricsAccessTests : IAsyncLifetime
         {
             string? user = ((string)spec["token"]!).StartsWith("token-of-", StringComparison.Ordinal) ? ((string)spec["token"]!)[9..] : null;
             answer = user is null ? """{"status":{"user":{},"error":"invalid bearer token"}}"""
-                : $$$"""{"status":{"authenticated":true,"user":{"username":"{{{user}}}","groups":["system:authenticated"]}}}""";
+                : $$$"""{"status":{"authenticated":true,"user":{"username":"{{{user}}}","groups":["system:authenticated"]} } }""";
         }
         else
         {
