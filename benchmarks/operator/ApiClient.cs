@@ -48,6 +48,8 @@ internal sealed class ApiClient : IDisposable
     public async Task PatchAsync(string path, string body) =>
         await SendAsync(HttpMethod.Patch, path, body, "application/merge-patch+json");
 
+    public async Task DeleteAsync(string path, string options) => await SendAsync(HttpMethod.Delete, path, options, "application/json");
+
     /// <summary>Calls back with each event of a collection until cancelled, from a list on.</summary>
     public async Task WatchAsync(string path, Action<JsonElement> seen, CancellationToken stop)
     {

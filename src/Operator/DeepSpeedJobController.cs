@@ -54,8 +54,7 @@ internal sealed class DeepSpeedJobController(
         {
             if (decision.DeleteJob)
             {
-                await objects.DeleteJobAsync(entity, cancel);
-                return ReconcileResult.Done;
+                return await objects.DeleteJobAsync(entity, cancel) ? ReconcileResult.Done : ReconcileResult.RequeueAfter(TimeSpan.FromSeconds(1));
             }
 
             await objects.DeleteAsync(entity, decision.Delete, cancel);

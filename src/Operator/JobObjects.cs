@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using System.Security.Cryptography;
 using System.Text.Encodings.Web;
@@ -70,11 +71,12 @@ internal sealed class JobObjects(
     public static string? TextOf(System.Text.Json.Nodes.JsonObject? config) => config?.ToJsonString(Readable);
 
     /// <summary>Deletes a job whose time after its end is over, with all that it owns.</summary>
-    public async Task DeleteJobAsync(DeepSpeedJob job, CancellationToken cancel)
+    /// <returns>Whether it was deleted, and not edited in this moment: an edit may open a failed job again.</returns>
+    public async Task<bool> DeleteJobAsync(DeepSpeedJob job, CancellationToken cancel)
     {
         Log.DeletingJob(log, job.Key, job.Spec?.TtlSecondsAfterFinished ?? 0);
-        await api.DeleteAsync($"/apis/{DeepSpeedJob.GroupVersion}/namespaces/{job.Metadata.NamespaceProperty}/{DeepSpeedJob.Plural}/{job.Metadata.Name}",
-            job.Metadata.Uid, null, cancel, propagation: "Foreground");
+        return await api.DeleteAsync($"/apis/{DeepSpeedJob.GroupVersion}/namespaces/{job.Metadata.NamespaceProperty}/{DeepSpeedJob.Plural}/{job.Metadata.Name}",
+            job.Metadata.Uid, null, cancel, propagation: "Foreground", version: job.Metadata.ResourceVersion);
     }
 
     /// <summary>Removes what keeps drains from ending a job's pods.</summary>
@@ -261,7 +263,13 @@ internal sealed class JobObjects(
         JsonElement list = await api.GetAsync($"{Core(owner.Namespace, "configmaps")}?labelSelector={selector}", cancel);
         foreach (JsonElement map in list.GetProperty("items").EnumerateArray())
         {
+            // One of an attempt that is not known here belongs to an operator that knows more.
             JsonElement metadata = map.GetProperty("metadata");
+            if (!int.TryParse(metadata.Get("labels").Text(JobLabels.Attempt), NumberStyles.None, CultureInfo.InvariantCulture, out int old) || old > attempt)
+            {
+                continue;
+            }
+
             await api.DeleteAsync($"{Core(owner.Namespace, "configmaps")}/{metadata.Text("name")}", metadata.Text("uid")!, null, cancel);
         }
     }

@@ -94,8 +94,9 @@ internal sealed class JobOperator : IDisposable
     /// <param name="jobs">Version of the last change of a job.</param>
     /// <param name="pods">Version of the last change of a pod.</param>
     /// <param name="machines">Version of the last change of a machine.</param>
-    internal bool IsQuiet(long jobs, long pods, long machines) => Waits is null && _jobs.HasSeen(jobs) && _pods.HasSeen(pods)
-        && _nodes?.HasSeen(machines) != false && _controller.Queue.IsIdle;
+    /// <param name="services">Version of the last change of a Service.</param>
+    internal bool IsQuiet(long jobs, long pods, long machines, long services) => Waits is null && _jobs.HasSeen(jobs) && _pods.HasSeen(pods)
+        && _nodes?.HasSeen(machines) != false && _services.HasSeen(services) && _controller.Queue.IsIdle;
 
     /// <summary>Runs until cancelled; returns when the last pass is over. Throws when a part of it breaks down.</summary>
     public async Task RunAsync(CancellationToken stop)

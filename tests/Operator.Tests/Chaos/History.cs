@@ -12,8 +12,12 @@ internal enum Fate
     Counted,
 }
 
-/// <summary>Something that ended a pod before it succeeded.</summary>
-internal sealed record Fact(int Rank, Fate Fate, DateTimeOffset At);
+/// <summary>Something that ended a pod.</summary>
+/// <param name="Rank">Its index.</param>
+/// <param name="Fate">What it was.</param>
+/// <param name="At">When it happened.</param>
+/// <param name="AfterSuccess">How long before that the pod had succeeded; null when it had not.</param>
+internal sealed record Fact(int Rank, Fate Fate, DateTimeOffset At, TimeSpan? AfterSuccess);
 
 /// <summary>What there is at a moment.</summary>
 internal sealed record Moment(ImmutableDictionary<string, SeenPod> Pods, ImmutableDictionary<string, Outage> Outages);
@@ -26,7 +30,7 @@ internal sealed class History(TimeProvider time)
 {
     private static readonly TimeSpan Recent = TimeSpan.FromMinutes(5);
     private readonly Dictionary<(string Job, int Attempt), List<Fact>> _facts = [];
-    private readonly Dictionary<(string Job, int Attempt), HashSet<int>> _succeeded = [];
+    private readonly Dictionary<(string Job, int Attempt), Dictionary<int, DateTimeOffset>> _succeeded = [];
     private readonly List<(DateTimeOffset At, string Holder)> _holders = [];
 
     /// <summary>What there is now.</summary>
@@ -39,7 +43,7 @@ internal sealed class History(TimeProvider time)
     public IReadOnlyList<Fact> Facts(string job, int attempt) => _facts.GetValueOrDefault((job, attempt)) ?? [];
 
     /// <summary>Ranks that succeeded in an attempt.</summary>
-    public IReadOnlySet<int> Succeeded(string job, int attempt) => _succeeded.GetValueOrDefault((job, attempt)) ?? [];
+    public IReadOnlySet<int> Succeeded(string job, int attempt) => _succeeded.GetValueOrDefault((job, attempt))?.Keys.ToHashSet() ?? [];
 
     /// <summary>How often the lease changed hands.</summary>
     public int Takeovers => _holders.Count(h => h.Holder.Length > 0);
@@ -90,12 +94,19 @@ internal sealed class History(TimeProvider time)
 
         Now = Now with { Pods = after is null ? Now.Pods.Remove(pod.Uid) : Now.Pods.SetItem(pod.Uid, after) };
         (string, int) key = (pod.JobUid, pod.Attempt);
+        if (before is null && _facts.TryGetValue(key, out List<Fact>? earlier))
+        {
+            earlier.RemoveAll(f => f.Rank == pod.Rank); // made again, before all pods of its attempt were there
+        }
+
         if (after?.Phase == "Succeeded" && before?.Phase != "Succeeded")
         {
-            (_succeeded.TryGetValue(key, out HashSet<int>? ranks) ? ranks : _succeeded[key] = []).Add(pod.Rank);
+            (_succeeded.TryGetValue(key, out Dictionary<int, DateTimeOffset>? ranks) ? ranks : _succeeded[key] = []).TryAdd(pod.Rank, time.GetUtcNow());
         }
 
         // Also of one that succeeded: nobody may have heard of that yet.
+        TimeSpan? afterSuccess = _succeeded.TryGetValue(key, out Dictionary<int, DateTimeOffset>? known) && known.TryGetValue(pod.Rank, out DateTimeOffset succeeded)
+            ? time.GetUtcNow() - succeeded : null;
         bool vanished = after is null && change.Client is null;
         bool beginsToEnd = after?.DeletedAt is not null && before?.DeletedAt is null && change.Client is null;
         bool failed = after?.Phase == "Failed" && (before?.Phase != "Failed" || (after.WasEvicted && !before.WasEvicted));
@@ -110,7 +121,7 @@ internal sealed class History(TimeProvider time)
         }
 
         void Add(Fate fate) => (_facts.TryGetValue(key, out List<Fact>? facts) ? facts : _facts[key] = [])
-            .Add(new Fact(pod.Rank, fate, time.GetUtcNow()));
+            .Add(new Fact(pod.Rank, fate, time.GetUtcNow(), afterSuccess));
     }
 
     private void NoteMachine(StoreChange change)

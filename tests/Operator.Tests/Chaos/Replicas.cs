@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using DeepSpeedSharp.Operator.Runtime;
 using DeepSpeedSharp.Operator.Tests.FakeCluster;
 using Microsoft.Extensions.Time.Testing;
@@ -24,13 +25,19 @@ internal sealed class Replicas : IAsyncDisposable
     private readonly FakeTimeProvider _time;
     private readonly Replication _replication;
     private readonly OperatorProcess[] _processes;
-    private readonly Dictionary<string, OperatorProcess> _all = [];
+    private readonly ConcurrentDictionary<string, ProcessClock> _clocks;
+    private readonly List<OperatorProcess> _all = [];
     private int _starts;
     private (string? Name, DateTimeOffset Since) _acting;
 
-    public Replicas(FakeApi api, FakeTimeProvider time, Replication replication)
+    /// <summary>Starts them.</summary>
+    /// <param name="api">The cluster.</param>
+    /// <param name="time">The true time.</param>
+    /// <param name="replication">How many there are.</param>
+    /// <param name="clocks">Receives the clock of each process ever started, by its name.</param>
+    public Replicas(FakeApi api, FakeTimeProvider time, Replication replication, ConcurrentDictionary<string, ProcessClock> clocks)
     {
-        (_api, _time, _replication) = (api, time, replication);
+        (_api, _time, _replication, _clocks) = (api, time, replication, clocks);
         _processes = [.. Enumerable.Range(0, replication == Replication.Single ? 1 : 2).Select(_ => Start())];
     }
 
@@ -56,15 +63,6 @@ internal sealed class Replicas : IAsyncDisposable
 
     public int Starts => _starts;
 
-    /// <summary>Clock of a client, alive or not.</summary>
-    public TimeProvider ClockOf(string name)
-    {
-        lock (_all)
-        {
-            return _all[name].Clock;
-        }
-    }
-
     /// <summary>Starts operators in the place of those that ended.</summary>
     public void Revive()
     {
@@ -78,7 +76,7 @@ internal sealed class Replicas : IAsyncDisposable
     }
 
     /// <summary>Lets those that are stopped go on, with clocks that are right.</summary>
-    public void Heal()
+    public async Task HealAsync()
     {
         foreach (OperatorProcess process in _processes)
         {
@@ -86,7 +84,7 @@ internal sealed class Replicas : IAsyncDisposable
             clock.Error = TimeSpan.Zero;
             if (clock.IsStopped)
             {
-                process.Continue();
+                await process.ContinueAsync();
             }
         }
     }
@@ -103,12 +101,12 @@ internal sealed class Replicas : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        foreach (OperatorProcess process in _all.Values)
+        foreach (OperatorProcess process in _all)
         {
             process.Kill();
         }
 
-        await Task.WhenAll(_all.Values.Select(p => p.DisposeAsync().AsTask()));
+        await Task.WhenAll(_all.Select(p => p.DisposeAsync().AsTask()));
     }
 
     private OperatorProcess Start()
@@ -121,12 +119,9 @@ internal sealed class Replicas : IAsyncDisposable
             Leader = _replication == Replication.Elected
                 ? new LeaderOptions { Name = "lock", Namespace = "system", Identity = name } : null,
         };
-        var process = new OperatorProcess(_api, name, new ProcessClock(_time.GetUtcNow()), options, pageSize: 5);
-        lock (_all)
-        {
-            _all[name] = process;
-        }
-
+        ProcessClock clock = _clocks[name] = new ProcessClock(_time.GetUtcNow());
+        var process = new OperatorProcess(_api, name, clock, options, pageSize: 5);
+        _all.Add(process);
         return process;
     }
 }

@@ -177,6 +177,7 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
             return;
         }
 
+        Soon(job, "its Service is gone", Owns("services", job), why);
         Soon(job, "all pods are there, and it does not say so", job.Count("createdAttempt") == job.Attempt, why);
         bool hasRun = job.Phase == "Running" || history.Succeeded(job.Uid, job.Attempt).Count > 0;
         bool isValid = SeenPod.Condition(job.Status, "Stalled") != "True";

@@ -11,6 +11,7 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
         ["attempt", "restarts", "disruptions", "resizes", "resumes", "createdAttempt", "readyAttempt"];
 
     private readonly TimeSpan _shortLived = TimeSpan.FromSeconds(60);
+    private readonly TimeSpan _recorded = TimeSpan.FromSeconds(3);
 
     /// <summary>Whether several operators act at a time.</summary>
     public bool AreMany { get; init; }
@@ -65,7 +66,8 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
 
     private void NewAttempt(SeenJob before, SeenJob after)
     {
-        IReadOnlyList<Fact> facts = history.Facts(before.Uid, before.Attempt);
+        // In good weather the success of a pod is on record soon, and then nobody misses the pod.
+        Fact[] facts = [.. history.Facts(before.Uid, before.Attempt).Where(f => BeforeStep is null || !(f.AfterSuccess > _recorded))];
         if (after.Count("restarts") > before.Count("restarts"))
         {
             Count("restarts");
@@ -130,6 +132,11 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
         {
             return;
         }
+
+        // The cause is looked for during some seconds, because one dying rank makes all others fail. Times are whole seconds.
+        DateTimeOffset? seen = history.Facts(before.Uid, before.Attempt).Min(f => (DateTimeOffset?)f.At);
+        bool allEnded = new[] { known, history.Now }.Any(m => m.Pods.Values.Where(p => p.JobUid == before.Uid && p.Attempt == before.Attempt).All(p => p.HasEnded));
+        expect(seen is null || allEnded || now - seen >= TimeSpan.FromSeconds(2), $"the cause of a failure at {seen:HH:mm:ss} was not looked for: {after}");
 
         // The pass may have been made right before or right after what happened in this step.
         int?[] first = [Cause.First(before, known, now), Cause.First(before, history.Now, now)];

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Operator.Tests.FakeCluster;
@@ -11,6 +12,7 @@ namespace DeepSpeedSharp.Operator.Tests.Chaos;
 internal sealed class World : IAsyncDisposable
 {
     private static readonly string[] Children = ["services", "configmaps", "poddisruptionbudgets"];
+    private readonly ConcurrentDictionary<string, ProcessClock> _clocks = new();
     private readonly FakeApi _api;
     private readonly Dice _dice;
     private readonly ApiFaults _faults;
@@ -21,6 +23,7 @@ internal sealed class World : IAsyncDisposable
     private int _edits;
     private int _distorted;
     private int _terminatingUntil;
+    private bool _stopOrContinue;
 
     private World(FakeApi api, Replication replication, int seed)
     {
@@ -32,10 +35,10 @@ internal sealed class World : IAsyncDisposable
         _faults = new ApiFaults(_dice.Chance, _dice.Next);
         api.Intercept = InterceptAsync;
         api.Answering = _faults.FateOfAnswer;
-        Promises = new Promises(api.Store, _history, name => Replicas!.ClockOf(name), replication == Replication.Raced);
+        Promises = new Promises(api.Store, _history, name => _clocks[name], replication == Replication.Raced);
         _judge = new StateJudge(api.Store, _history, Promises.Expect);
         _kubelet.Heal();
-        Replicas = new Replicas(api, Time, replication);
+        Replicas = new Replicas(api, Time, replication, _clocks);
     }
 
     public FakeTimeProvider Time { get; } = new(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
@@ -88,6 +91,12 @@ internal sealed class World : IAsyncDisposable
         Event++;
         CreateMissingJobs();
         Try(StormEvent);
+        if (_stopOrContinue)
+        {
+            _stopOrContinue = false;
+            await StopOrContinueAsync();
+        }
+
         Replicas.Revive();
         Replicas.Advance(TimeSpan.FromMilliseconds(_dice.Next(650) + 50));
         await Task.Delay(Event % 4 == 0 ? 1 : 0, TestContext.Current.CancellationToken);
@@ -117,7 +126,7 @@ internal sealed class World : IAsyncDisposable
         _api.Distortion = null;
         _api.Store.Terminating.Clear();
         _api.Up();
-        Replicas.Heal();
+        await Replicas.HealAsync();
         _api.Store.Compact();
         _api.CutConnections(); // also what hangs
         for (int i = 0; i < 45; i++)
@@ -210,9 +219,42 @@ internal sealed class World : IAsyncDisposable
             case < 95:
                 DeleteJob();
                 break;
+            case < 96:
+                CreateStray();
+                break;
             default:
                 CollectGarbage(all: false);
                 break;
+        }
+    }
+
+    // A pod with all labels of a job, which is somebody else's: it has no owner, or one of another kind.
+    private void CreateStray()
+    {
+        if (_api.Store.Find("deepspeedjobs", _dice.Of(ChaosJobs.Lively)) is { } job)
+        {
+            string name = (string)job["metadata"]!["name"]!;
+            _api.Store.Create(new ResourcePath("pods", "default", null, null), new JsonObject
+            {
+                ["metadata"] = new JsonObject
+                {
+                    ["name"] = $"stray-{Event}",
+                    ["labels"] = new JsonObject
+                    {
+                        ["deepspeedsharp.dev/job"] = "true",
+                        ["deepspeedsharp.dev/job-name"] = name,
+                        ["deepspeedsharp.dev/job-uid"] = (string?)job["metadata"]!["uid"],
+                        ["deepspeedsharp.dev/attempt"] = "1",
+                        ["deepspeedsharp.dev/node-rank"] = "0",
+                    },
+                    ["ownerReferences"] = _dice.Chance(0.5) ? new JsonArray() : new JsonArray(new JsonObject
+                    {
+                        ["apiVersion"] = "batch/v1", ["kind"] = "Job", ["name"] = name, ["uid"] = (string?)job["metadata"]!["uid"], ["controller"] = true,
+                    }),
+                },
+                ["spec"] = new JsonObject(),
+                ["status"] = new JsonObject { ["phase"] = "Running" },
+            });
         }
     }
 
@@ -266,7 +308,7 @@ internal sealed class World : IAsyncDisposable
                 _dice.Of(Replicas.Processes).Terminate();
                 break;
             case < 920:
-                StopOrContinue();
+                _stopOrContinue = true;
                 break;
             case < 935:
                 _api.Store.Compact();
@@ -369,12 +411,12 @@ internal sealed class World : IAsyncDisposable
         }
     }
 
-    private void StopOrContinue()
+    private async Task StopOrContinueAsync()
     {
         OperatorProcess process = _dice.Of(Replicas.Processes);
         if (((ProcessClock)process.Clock).IsStopped)
         {
-            process.Continue();
+            await process.ContinueAsync();
         }
         else if (!process.IsDead)
         {

@@ -252,7 +252,7 @@ internal sealed class FakeApi : IAsyncDisposable
                     (HttpStatusCode.OK, Store.Apply(path, JsonNode.Parse(body)!.AsObject(), client)),
                 "PATCH" => (HttpStatusCode.OK, Store.Patch(path, JsonNode.Parse(body)!.AsObject(), client)),
                 "DELETE" => (HttpStatusCode.OK, Store.Delete(path, (string?)JsonNode.Parse(body)?["preconditions"]?["uid"],
-                    (int?)JsonNode.Parse(body)?["gracePeriodSeconds"] == 0, client)),
+                    (int?)JsonNode.Parse(body)?["gracePeriodSeconds"] == 0, client, (string?)JsonNode.Parse(body)?["preconditions"]?["resourceVersion"])),
                 _ => throw new StoreException(HttpStatusCode.MethodNotAllowed, "MethodNotAllowed", context.Request.Method),
             };
         }

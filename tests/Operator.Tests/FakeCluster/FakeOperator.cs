@@ -1,6 +1,5 @@
 using System.Text;
 using System.Text.Json.Nodes;
-using Microsoft.Extensions.Time.Testing;
 
 namespace DeepSpeedSharp.Operator.Tests.FakeCluster;
 
@@ -18,7 +17,8 @@ internal sealed class FakeOperator : IAsyncDisposable
 
     public FakeApi Api { get; }
 
-    public FakeTimeProvider Time { get; } = new(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
+    /// <summary>The clock of everything in it.</summary>
+    public ProcessClock Time { get; } = new(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
 
     public OperatorMetrics Metrics => _process!.Metrics;
 

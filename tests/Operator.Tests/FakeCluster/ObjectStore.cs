@@ -242,7 +242,8 @@ internal sealed class ObjectStore
     /// <param name="uid">Its identity, when that matters.</param>
     /// <param name="atOnce">Whether it is gone without a grace period.</param>
     /// <param name="client">Whose request it is.</param>
-    public JsonObject Delete(ResourcePath path, string? uid, bool atOnce = true, string? client = null)
+    /// <param name="version">Its version, when that matters.</param>
+    public JsonObject Delete(ResourcePath path, string? uid, bool atOnce = true, string? client = null, string? version = null)
     {
         lock (_lock)
         {
@@ -252,13 +253,18 @@ internal sealed class ObjectStore
                 throw new StoreException(HttpStatusCode.Conflict, "Conflict", "the UID in the precondition does not match");
             }
 
+            if (version is not null && version != (string?)current["metadata"]!["resourceVersion"])
+            {
+                throw new StoreException(HttpStatusCode.Conflict, "Conflict", "the resource version in the precondition does not match");
+            }
+
             string key = $"{path.Plural}/{path.Namespace}/{path.Name}";
             if (PodsEndSlowly && !atOnce && path.Plural == "pods" && (string?)current["status"]?["phase"] == "Running")
             {
                 if (current["metadata"]!["deletionTimestamp"] is null)
                 {
                     JsonObject before = current.DeepClone().AsObject();
-                    long grace = (long?)current["spec"]?["terminationGracePeriodSeconds"] ?? 30;
+                    int grace = (int?)current["spec"]?["terminationGracePeriodSeconds"] ?? 30;
                     current["metadata"]!["deletionTimestamp"] = After(TimeSpan.FromSeconds(grace));
                     current["metadata"]!["deletionGracePeriodSeconds"] = grace;
                     Changing?.Invoke(new StoreChange(path.Plural, "delete", client, before, current));

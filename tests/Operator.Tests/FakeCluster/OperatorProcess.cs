@@ -51,8 +51,8 @@ internal sealed class OperatorProcess : IAsyncDisposable
     public int InFlight => _gate.InFlight;
 
     /// <summary>Whether it has seen every change and every pass that follows from one is over.</summary>
-    public bool IsQuiet => _operator.IsQuiet(
-        _api.Store.VersionOf("deepspeedjobs"), _api.Store.VersionOf("pods"), _api.Store.VersionOf("nodes"));
+    public bool IsQuiet => _operator.IsQuiet(_api.Store.VersionOf("deepspeedjobs"), _api.Store.VersionOf("pods"),
+        _api.Store.VersionOf("nodes"), _api.Store.VersionOf("services"));
 
     /// <summary>Nothing of it arrives any more, from this moment on.</summary>
     public void Kill()
@@ -73,11 +73,11 @@ internal sealed class OperatorProcess : IAsyncDisposable
     }
 
     /// <summary>As SIGCONT does: what was about to be sent is sent, and the timers notice how late it is, in any order.</summary>
-    public void Continue()
+    public async Task ContinueAsync()
     {
         ((ProcessClock)Clock).Continue();
         _gate.Open();
-        Thread.Sleep(1); // what was about to be sent gets a chance before the timers
+        await Task.Delay(1); // what was about to be sent gets a chance before the timers
         ((ProcessClock)Clock).Advance(TimeSpan.Zero);
     }
 
