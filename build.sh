@@ -59,8 +59,10 @@ for project in Config.Tests Jobs.Tests Architecture.Tests Engine.Tests Worker.Te
 done
 
 if [ "${1:-}" != "--fast" ]; then
-  step "Operator.Cluster.Tests"
-  run_tests Operator.Cluster.Tests
+  for project in Operator.Server.Tests Operator.Cluster.Tests; do
+    step "$project"
+    run_tests "$project"
+  done
 fi
 
 step "done"

@@ -253,13 +253,32 @@ public sealed record CheckpointSpec
 }
 
 /// <summary>A PersistentVolumeClaim to create for the job.</summary>
-[PlannedFields("metadata")]
 public sealed record VolumeClaimTemplate
 {
+    /// <summary>Labels and annotations of the claim.</summary>
+    [Description("Labels and annotations of the claim, for example for backups or quotas.")]
+    public ClaimMetadata? Metadata { get; init; }
+
     /// <summary>The claim's spec, as in Kubernetes.</summary>
     [Description("Spec of the PersistentVolumeClaim, as in Kubernetes: accessModes, storageClassName, resources.requests.storage.")]
     [PreserveUnknownFields]
     public JsonObject? Spec { get; init; }
+
+    /// <summary>Fields this type does not know.</summary>
+    [JsonExtensionData]
+    public IDictionary<string, JsonElement>? Unknown { get; init; }
+}
+
+/// <summary>Labels and annotations of a claim that is created for the job.</summary>
+public sealed record ClaimMetadata
+{
+    /// <summary>Labels of the claim.</summary>
+    [Description("Labels of the claim. Those of deepspeedsharp.dev/ and app.kubernetes.io/ belong to the job.")]
+    public IReadOnlyDictionary<string, string>? Labels { get; init; }
+
+    /// <summary>Annotations of the claim.</summary>
+    [Description("Annotations of the claim.")]
+    public IReadOnlyDictionary<string, string>? Annotations { get; init; }
 
     /// <summary>Fields this type does not know.</summary>
     [JsonExtensionData]

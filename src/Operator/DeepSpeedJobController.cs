@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Net;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Config;
@@ -18,13 +19,12 @@ internal sealed class DeepSpeedJobController(
     : IEntityController<DeepSpeedJob>
 {
     private readonly ConcurrentDictionary<string, FirstFailure> _failures = new();
+    private readonly ConcurrentDictionary<string, LastWrite> _writes = new();
+    private readonly ConditionalWeakTable<DeepSpeedJobSpec, SpecFacts> _facts = new();
 
     /// <inheritdoc/>
-    public async Task<ReconcileResult> ReconcileAsync(DeepSpeedJob found, CancellationToken cancel)
+    public async Task<ReconcileResult> ReconcileAsync(DeepSpeedJob entity, CancellationToken cancel)
     {
-        DeepSpeedJob entity = found.Spec is { } written
-            ? found.With(GangPlan.Effective(written, found.Metadata.Labels, options.UsualGang)) : found;
-
         // Another controller looks after it, and nothing of it is touched, not even its status.
         if (entity.Spec?.IsOurs() == false)
         {
@@ -45,15 +45,17 @@ internal sealed class DeepSpeedJobController(
         }
 
         JobSnapshot observed = await ObserveAsync(entity, cancel);
+        long begin = watch.Time.GetTimestamp();
+        observed = observed with { FailureSeenAt = FailureSeen(entity, observed) };
         JobDecision decision = JobDecision.For(observed);
+        watch.Metrics.Decided(watch.Time.GetElapsedTime(begin));
         DeepSpeedJobStatus status = decision.Status;
         ObjectRefusedException? refused = null;
         try
         {
             if (decision.DeleteJob)
             {
-                await objects.DeleteJobAsync(entity, cancel);
-                return ReconcileResult.Done;
+                return await objects.DeleteJobAsync(entity, cancel) ? ReconcileResult.Done : ReconcileResult.RequeueAfter(TimeSpan.FromSeconds(1));
             }
 
             // Kueue is told before the pods go, as only a pod can tell it.
@@ -70,6 +72,11 @@ internal sealed class DeepSpeedJobController(
                 await objects.DeleteBudgetAsync(entity, cancel);
             }
 
+            if (decision.RestoreService)
+            {
+                await objects.EnsureServiceAsync(entity, status, cancel);
+            }
+
             if (decision.CreateNodes.Count > 0 || decision.CreateGroup)
             {
                 await gangs.EnsureAsync(entity, status, cancel);
@@ -78,6 +85,12 @@ internal sealed class DeepSpeedJobController(
             if (decision.CreateNodes.Count > 0)
             {
                 await objects.CreateAsync(entity, status, decision.CreateNodes, observed.Config, cancel);
+
+                // The next pass sees these pods and writes what follows from them, once.
+                if (!decision.CreatesMore)
+                {
+                    return ReconcileResult.RequeueAfter(TimeSpan.Zero);
+                }
             }
         }
         catch (ObjectRefusedException e)
@@ -86,7 +99,13 @@ internal sealed class DeepSpeedJobController(
             status = Refused(observed, status, e);
         }
 
-        if (!await WriteAsync(entity, status.WithMessage(), cancel))
+        status = status.WithMessage();
+        if (refused is null && WaitBeforeWrite(entity, status) is { } pause)
+        {
+            return ReconcileResult.RequeueAfter(decision.RequeueAfter < pause ? decision.RequeueAfter.Value : pause);
+        }
+
+        if (!await WriteAsync(entity, status, cancel))
         {
             return ReconcileResult.Done;
         }
@@ -108,6 +127,7 @@ internal sealed class DeepSpeedJobController(
     public async Task DeletedAsync(string key, CancellationToken cancel)
     {
         _failures.TryRemove(key, out _);
+        _writes.TryRemove(key, out _);
         caches.Progress.Forget(key);
         await ReleaseAsync(Orphans(key, uid: null), cancel);
     }
@@ -125,26 +145,32 @@ internal sealed class DeepSpeedJobController(
     private async Task<JobSnapshot> ObserveAsync(DeepSpeedJob job, CancellationToken cancel)
     {
         DateTimeOffset now = watch.Time.GetUtcNow();
-        IReadOnlyList<ConfigError> problems = job.Spec is { } spec ? ClusterRules.Check(job.Metadata.Name, spec, options.AllowHostAccess) : job.Problems;
-        (string? config, string? wait) = (JobObjects.TextOf(job.Spec?.Config), null);
+        SpecFacts? facts = job.Spec is { } spec ? _facts.GetValue(spec, s => SpecFacts.Of(job.Metadata.Name, s, options.AllowHostAccess)) : null;
+        IReadOnlyList<ConfigError> problems = facts?.Problems ?? job.Problems;
+        (string? config, string? wait) = (null, null);
         if (problems.Count == 0 && NeedsConfig(job))
         {
-            ConfigReference reference = job.Spec!.ConfigRef!;
-            (config, wait) = await objects.ReadConfigAsync(job.Metadata.NamespaceProperty, reference, cancel);
-            problems = config is null ? [] : CheckReferenced(reference, config, job.Spec);
+            config = JobObjects.TextOf(job.Spec!.Config);
+            if (job.Spec.ConfigRef is { } reference)
+            {
+                (config, wait) = await objects.ReadConfigAsync(job.Metadata.NamespaceProperty, reference, cancel);
+                problems = config is null ? [] : CheckReferenced(reference, config, job.Spec);
+            }
         }
 
         BoardEntry? known = caches.Progress.Latest(job.Key, job.Metadata.Uid, job.Status.Attempt);
-        var snapshot = new JobSnapshot
+        return new JobSnapshot
         {
             Name = job.Metadata.Name,
             Uid = job.Metadata.Uid,
             Generation = job.Metadata.Generation ?? 0,
             Spec = job.Spec,
+            SpecHash = facts?.Hash,
             Problems = problems,
             ConfigWait = wait,
             Status = job.Status,
             Pods = caches.Pods.Group(job.Metadata.Uid),
+            HasService = caches.Services.Group(job.Metadata.Uid).Count > 0,
             Group = GroupOf(job),
             Config = config,
             Progress = known?.Report,
@@ -153,7 +179,6 @@ internal sealed class DeepSpeedJobController(
             NotReady = caches.NotReady(),
             Now = new DateTimeOffset(now.UtcTicks - now.UtcTicks % TimeSpan.TicksPerSecond, TimeSpan.Zero),
         };
-        return snapshot with { FailureSeenAt = FailureSeen(job, snapshot) };
     }
 
     private GroupSnapshot? GroupOf(DeepSpeedJob job) => job.Status.Gang is { Group: { Length: > 0 } name }
@@ -161,7 +186,7 @@ internal sealed class DeepSpeedJobController(
 
     // The config matters only until the pods of an attempt exist; later edits of the ConfigMap do not touch them. An
     // elastic job may need another attempt at any time, whose size the config decides.
-    private static bool NeedsConfig(DeepSpeedJob job) => job.Spec is { ConfigRef: not null } spec && !spec.IsSuspended()
+    private static bool NeedsConfig(DeepSpeedJob job) => job.Spec is { } spec && !spec.IsSuspended()
         && !job.Status.IsFinishedForGood(job.Metadata.Generation ?? 0)
         && (spec.Elastic is not null || job.Status.CreatedAttempt < Math.Max(1, job.Status.Attempt));
 
@@ -172,7 +197,8 @@ internal sealed class DeepSpeedJobController(
         return errors.All;
     }
 
-    // Kept in memory only: after a restart of the operator the cause is looked for once more.
+    // Kept in memory only: after a restart of the operator the cause is looked for once more. A time that lies ahead was seen
+    // before the clock was set back.
     private DateTimeOffset? FailureSeen(DeepSpeedJob job, JobSnapshot snapshot)
     {
         if (snapshot.Status.IsFinished() || NodeFailure.Find(snapshot).Count == 0)
@@ -183,7 +209,7 @@ internal sealed class DeepSpeedJobController(
 
         var seen = new FirstFailure(job.Metadata.Uid, snapshot.Status.Attempt, snapshot.Now);
         return _failures.AddOrUpdate(job.Key, seen,
-            (_, old) => old.Uid == seen.Uid && old.Attempt == seen.Attempt ? old : seen).Time;
+            (_, old) => old.Uid == seen.Uid && old.Attempt == seen.Attempt && old.Time <= seen.Time ? old : seen).Time;
     }
 
     private static DeepSpeedJobStatus Refused(JobSnapshot observed, DeepSpeedJobStatus status, ObjectRefusedException e) =>
@@ -191,10 +217,27 @@ internal sealed class DeepSpeedJobController(
             ? JobEnd.Failed(status, observed.Now, e.Reason, $"The cluster refuses the job's objects: {e.Message}")
             : status.With(observed.Now, ConditionTypes.Scheduled, false, e.Reason, e.Message);
 
+    // How long a write may still wait, because the last one was a moment ago and it says little new; null when it may not.
+    private TimeSpan? WaitBeforeWrite(DeepSpeedJob job, DeepSpeedJobStatus status)
+    {
+        if (!_writes.TryGetValue(job.Key, out LastWrite? last) || last.Uid != job.Metadata.Uid || !StatusPace.MayWait(job.Status, status))
+        {
+            return null;
+        }
+
+        TimeSpan left = StatusPace.Between - watch.Time.GetElapsedTime(last.At);
+        return left > TimeSpan.Zero ? left : null;
+    }
+
     // Every write carries the version it was decided on: with two operators by mistake, one of them loses.
     // False when the job is gone.
     private async Task<bool> WriteAsync(DeepSpeedJob job, DeepSpeedJobStatus status, CancellationToken cancel)
     {
+        if (status == job.Status)
+        {
+            return true;
+        }
+
         // Against nothing at first, so that zeros are written too: a printer column shows 0, not a blank.
         JsonObject before = job.Status.Conditions is null ? [] : StatusJson.ToJson(job.Status);
         if (MergePatch.Between(before, StatusJson.ToJson(status)) is not { } changes)
@@ -219,7 +262,8 @@ internal sealed class DeepSpeedJobController(
             return false;
         }
 
-        DeepSpeedJob written = DeepSpeedJob.Read(answer);
+        _writes[job.Key] = new LastWrite(job.Metadata.Uid, watch.Time.GetTimestamp());
+        DeepSpeedJob written = caches.ReadJob(answer);
         caches.Jobs.Put(written.Key, written.Metadata.ResourceVersion, written);
         watch.Metrics.StatusWritten(job, status, watch.Time.GetUtcNow());
         Tell(job, status);
@@ -244,25 +288,6 @@ internal sealed class DeepSpeedJobController(
     }
 
     private sealed record FirstFailure(string Uid, int Attempt, DateTimeOffset Time);
+
+    private sealed record LastWrite(string Uid, long At);
 }
-
-/// <summary>What is known of the cluster.</summary>
-/// <param name="Jobs">All jobs.</param>
-/// <param name="Pods">Their pods, in groups by owner.</param>
-/// <param name="Nodes">The machines; empty where they may not be watched.</param>
-/// <param name="Groups">PodGroups of Volcano, while there are jobs that use it.</param>
-/// <param name="Progress">The latest reports of rank 0.</param>
-internal sealed record JobCaches(ObjectCache<DeepSpeedJob> Jobs, ObjectCache<PodSnapshot> Pods, ObjectCache<NodeSnapshot> Nodes,
-    ObjectCache<GroupSnapshot> Groups, ProgressBoard Progress)
-{
-    /// <summary>Empty caches.</summary>
-    public static JobCaches Create() => new(new(_ => null), new(p => p.OwnerUid),
-        new(n => n.NotReadySince is null ? null : "not-ready"), new(_ => null), new ProgressBoard());
-
-    /// <summary>Machines that do not answer, and since when.</summary>
-    public IReadOnlyDictionary<string, DateTimeOffset> NotReady() =>
-        Nodes.Group("not-ready").ToDictionary(n => n.Name, n => n.NotReadySince!.Value);
-}
-
-/// <summary>Clock, metrics and log.</summary>
-internal sealed record JobWatch(TimeProvider Time, OperatorMetrics Metrics, ILogger Log);

@@ -53,13 +53,15 @@ internal sealed class GangObjects(ApiConnection api, JobObjects objects, ObjectC
 
         try
         {
-            JsonElement found = await objects.EnsureAsync(owner, PodGroup.Plural, group, Collection(scheduler, owner.Namespace), cancel);
-            if (scheduler == GangScheduler.Volcano)
+            await objects.EnsureAsync(owner, PodGroup.Plural, group, Collection(scheduler, owner.Namespace), cancel, found =>
             {
-                var snapshot = GroupSnapshot.Read(found);
-                groups.Put(snapshot.Key, found.GetProperty("metadata").GetProperty("resourceVersion").GetString()!, snapshot);
-                _needsWatch.TrySetResult();
-            }
+                if (scheduler == GangScheduler.Volcano)
+                {
+                    var snapshot = GroupSnapshot.Read(found);
+                    groups.Put(snapshot.Key, found.Get("metadata").Text("resourceVersion")!, snapshot);
+                    _needsWatch.TrySetResult();
+                }
+            });
         }
         catch (ObjectRefusedException e) when (e.Reason == Reasons.Forbidden)
         {

@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Net;
+using System.Security.Cryptography;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using DeepSpeedSharp.Jobs;
@@ -25,10 +27,14 @@ internal sealed class ObjectRefusedException(string reason, string message, bool
 }
 
 /// <summary>Creates and deletes a job's objects. Names are fixed by job, attempt and node, so doing it twice is harmless.</summary>
-internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pods, OperatorMetrics metrics, ILogger log)
+/// <param name="api">The API server.</param>
+/// <param name="caches">Receives what is created.</param>
+/// <param name="parallelism">Pods of a job that are created or deleted at a time.</param>
+/// <param name="metrics">Metrics.</param>
+/// <param name="log">Log.</param>
+internal sealed class JobObjects(
+    ApiConnection api, JobCaches caches, int parallelism, OperatorMetrics metrics, ILogger log)
 {
-    private const int MostParallel = 50;
-
     private string? _policyVersion;
 
     private static readonly JsonSerializerOptions Readable =
@@ -65,11 +71,12 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
     public static string? TextOf(System.Text.Json.Nodes.JsonObject? config) => config?.ToJsonString(Readable);
 
     /// <summary>Deletes a job whose time after its end is over, with all that it owns.</summary>
-    public async Task DeleteJobAsync(DeepSpeedJob job, CancellationToken cancel)
+    /// <returns>Whether it was deleted, and not edited in this moment: an edit may open a failed job again.</returns>
+    public async Task<bool> DeleteJobAsync(DeepSpeedJob job, CancellationToken cancel)
     {
         Log.DeletingJob(log, job.Key, job.Spec?.TtlSecondsAfterFinished ?? 0);
-        await api.DeleteAsync($"/apis/{DeepSpeedJob.GroupVersion}/namespaces/{job.Metadata.NamespaceProperty}/{DeepSpeedJob.Plural}/{job.Metadata.Name}",
-            job.Metadata.Uid, null, cancel, propagation: "Foreground");
+        return await api.DeleteAsync($"/apis/{DeepSpeedJob.GroupVersion}/namespaces/{job.Metadata.NamespaceProperty}/{DeepSpeedJob.Plural}/{job.Metadata.Name}",
+            job.Metadata.Uid, null, cancel, propagation: "Foreground", version: job.Metadata.ResourceVersion);
     }
 
     /// <summary>Removes what keeps drains from ending a job's pods.</summary>
@@ -103,7 +110,12 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         JobPlan plan = JobPlan.From(spec, new JobIdentity(owner.Name, owner.Namespace, owner.Uid, attempt, status.Restarts),
             WorkerPods.Placement(owner, spec, attempt), JobConfig.Elasticity(config));
         await DeleteOldConfigMapsAsync(owner, attempt, cancel);
-        await EnsureAsync(owner, "services", HeadlessService.Build(owner, spec), Core(owner.Namespace, "services"), cancel);
+        if (RendezvousSecret.IsUsed(spec))
+        {
+            await CreateSecretAsync(owner, status, cancel);
+        }
+
+        await EnsureServiceAsync(job, status, cancel);
         await CreateOwnedAsync(owner, "configmaps", AttemptConfigMap.Build(owner, attempt, plan, config),
             AttemptConfigMap.Name(owner.Name, attempt), cancel);
         await CreateGuardsAsync(owner, spec, status.Nodes!.Desired, cancel);
@@ -118,15 +130,31 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
             await Parallel.ForEachAsync(nodes.Skip(done).Take(batch), Parallelism(cancel), async (index, token) =>
             {
                 object pod = WorkerPods.Build(owner, spec, attempt, plan.Nodes[index], status.AvoidedNodes, status.Gang?.Group);
-                JsonElement created = await CreateOwnedAsync(owner, "pods", pod, WorkerPods.Name(owner.Name, attempt, index), token);
-                PodSnapshot snapshot = PodSnapshot.Read(created);
-                pods.Put(snapshot.Key, created.GetProperty("metadata").GetProperty("resourceVersion").GetString()!, snapshot);
+                Cached<PodSnapshot> created = await CreateOwnedAsync(
+                    owner, "pods", pod, WorkerPods.Name(owner.Name, attempt, index), ReadPod, token);
+                caches.Pods.Put(created.Value.Key, created.Version, created.Value);
             });
         }
 
         metrics.PodsCreated(nodes.Count);
         Log.PodsCreated(log, job.Key, nodes.Count, attempt);
     }
+
+    /// <summary>Creates the Service that gives a job's pods their names, or brings it to what the spec says now.</summary>
+    /// <param name="job">The job, with a valid spec.</param>
+    /// <param name="status">Its status, which says how many nodes it has.</param>
+    /// <param name="cancel">Ends the work.</param>
+    public Task EnsureServiceAsync(DeepSpeedJob job, DeepSpeedJobStatus status, CancellationToken cancel)
+    {
+        var owner = JobOwner.Of(job);
+        return EnsureAsync(owner, "services", HeadlessService.Build(owner, job.Spec!.At(status)), Core(owner.Namespace, "services"), cancel,
+            service => caches.Services.Put(job.Key, VersionOf(service), ServiceSnapshot.Read(service)));
+    }
+
+    private static string VersionOf(JsonElement item) => item.GetProperty("metadata").GetProperty("resourceVersion").GetString()!;
+
+    private static Cached<PodSnapshot> ReadPod(JsonElement pod) =>
+        new(VersionOf(pod), PodSnapshot.Read(pod));
 
     private async Task CreateGuardsAsync(JobOwner owner, DeepSpeedJobSpec spec, int pods, CancellationToken cancel)
     {
@@ -145,15 +173,27 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
     }
 
     /// <summary>Creates an object of a job, or brings it to what the spec says now. Its hash says when that is needed.</summary>
-    /// <returns>The object as it is on the server.</returns>
-    internal async Task<JsonElement> EnsureAsync<T>(JobOwner owner, string plural, T wanted, string collection, CancellationToken cancel)
+    /// <param name="owner">The job.</param>
+    /// <param name="plural">Plural of its kind.</param>
+    /// <param name="wanted">The object.</param>
+    /// <param name="collection">Path of the collection.</param>
+    /// <param name="cancel">Ends the work.</param>
+    /// <param name="seen">Receives the object as it was created, or found.</param>
+    internal async Task EnsureAsync<T>(
+        JobOwner owner, string plural, T wanted, string collection, CancellationToken cancel, Action<JsonElement>? seen = null)
         where T : IKubernetesObject<V1ObjectMeta>
     {
         string hash = SpecHash.OfText(KubernetesJson.Serialize(wanted));
         wanted.Metadata.Annotations = new Dictionary<string, string> { [JobLabels.AppliedHash] = hash };
-        JsonElement found = await CreateOwnedAsync(owner, plural, wanted, wanted.Metadata.Name, cancel, collection);
-        return found.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash) == hash ? found
-            : await api.ApplyAsync($"{collection}/{wanted.Metadata.Name}", wanted, JobLabels.ManagedBy, cancel);
+        string? found = await CreateOwnedAsync(owner, plural, wanted, wanted.Metadata.Name, o =>
+        {
+            seen?.Invoke(o);
+            return o.Get("metadata").Get("annotations").Text(JobLabels.AppliedHash);
+        }, cancel, collection);
+        if (found != hash)
+        {
+            await api.ApplyAsync($"{collection}/{wanted.Metadata.Name}", wanted, JobLabels.ManagedBy, cancel);
+        }
     }
 
     // policy/v1 exists since Kubernetes 1.21; v1beta1 is gone since 1.25.
@@ -172,20 +212,23 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
     private static bool IsOwned(JsonElement metadata, string uid) =>
         metadata.Get("ownerReferences") is { ValueKind: JsonValueKind.Array } owners && owners.EnumerateArray().Any(o => o.Text("uid") == uid);
 
-    private async Task<JsonElement> CreateOwnedAsync(
-        JobOwner owner, string plural, object body, string name, CancellationToken cancel, string? collection = null)
+    private Task<bool> CreateOwnedAsync(JobOwner owner, string plural, object body, string name, CancellationToken cancel) =>
+        CreateOwnedAsync(owner, plural, body, name, _ => true, cancel);
+
+    private async Task<T> CreateOwnedAsync<T>(JobOwner owner, string plural, object body, string name,
+        Func<JsonElement, T> read, CancellationToken cancel, string? collection = null)
     {
         collection ??= Core(owner.Namespace, plural);
         try
         {
-            return await api.PostAsync($"{collection}?fieldManager={JobLabels.ManagedBy}", body, cancel);
+            return await api.PostAsync($"{collection}?fieldManager={JobLabels.ManagedBy}", body, read, cancel);
         }
         catch (ApiException e) when (e.IsAlreadyExists)
         {
             JsonElement existing = await api.GetAsync($"{collection}/{name}", cancel);
             if (IsOwned(existing.Get("metadata"), owner.Uid))
             {
-                return existing;
+                return read(existing);
             }
 
             // Mostly what is left of a deleted job of the same name.
@@ -194,9 +237,7 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         }
         catch (ApiException e) when (e.Code == HttpStatusCode.Forbidden)
         {
-            throw new ObjectRefusedException(
-                e.ServerMessage.Contains("exceeded quota", StringComparison.Ordinal) ? Reasons.QuotaExceeded : Reasons.Forbidden,
-                e.ServerMessage, isFinal: false);
+            throw Forbidden(e);
         }
         catch (ApiException e) when (e.Code is HttpStatusCode.UnprocessableEntity or HttpStatusCode.BadRequest)
         {
@@ -228,13 +269,47 @@ internal sealed class JobObjects(ApiConnection api, ObjectCache<PodSnapshot> pod
         JsonElement list = await api.GetAsync($"{Core(owner.Namespace, "configmaps")}?labelSelector={selector}", cancel);
         foreach (JsonElement map in list.GetProperty("items").EnumerateArray())
         {
+            // One of an attempt that is not known here belongs to an operator that knows more.
             JsonElement metadata = map.GetProperty("metadata");
+            if (!int.TryParse(metadata.Get("labels").Text(JobLabels.Attempt), NumberStyles.None, CultureInfo.InvariantCulture, out int old) || old > attempt)
+            {
+                continue;
+            }
+
             await api.DeleteAsync($"{Core(owner.Namespace, "configmaps")}/{metadata.Text("name")}", metadata.Text("uid")!, null, cancel);
         }
     }
 
+    // Only created and deleted: the operator may not read secrets. One that is there already was made by an earlier pass for
+    // this very attempt, and pods may have it.
+    private async Task CreateSecretAsync(JobOwner owner, DeepSpeedJobStatus status, CancellationToken cancel)
+    {
+        string secrets = Core(owner.Namespace, "secrets");
+        foreach (string old in RendezvousSecret.Older(owner, status.CreatedAttempt, status.Attempt))
+        {
+            await api.DeleteAsync($"{secrets}/{old}", null, null, cancel);
+        }
+
+        try
+        {
+            V1Secret secret = RendezvousSecret.Build(owner, status.Attempt, RandomNumberGenerator.GetBytes(RendezvousSecret.Bytes));
+            await api.PostAsync($"{secrets}?fieldManager={JobLabels.ManagedBy}", secret, _ => true, cancel);
+        }
+        catch (ApiException e) when (e.IsAlreadyExists)
+        {
+        }
+        catch (ApiException e) when (e.Code == HttpStatusCode.Forbidden)
+        {
+            throw Forbidden(e);
+        }
+    }
+
+    private static ObjectRefusedException Forbidden(ApiException e) => new(
+        e.ServerMessage.Contains("exceeded quota", StringComparison.Ordinal) ? Reasons.QuotaExceeded : Reasons.Forbidden,
+        e.ServerMessage, isFinal: false);
+
     private static string Core(string ns, string plural) => $"/api/v1/namespaces/{ns}/{plural}";
 
-    private static ParallelOptions Parallelism(CancellationToken cancel) =>
-        new() { MaxDegreeOfParallelism = MostParallel, CancellationToken = cancel };
+    private ParallelOptions Parallelism(CancellationToken cancel) =>
+        new() { MaxDegreeOfParallelism = parallelism, CancellationToken = cancel };
 }

@@ -25,6 +25,7 @@ internal sealed class OperatorMetrics
     private readonly Counter _podsCreated;
     private readonly Gauge _jobs;
     private readonly Histogram _timeToRunning;
+    private readonly Histogram _decision;
     private readonly JobMetrics _perJob;
 
     /// <summary>Creates all metrics, so that they are there before the first event.</summary>
@@ -41,6 +42,8 @@ internal sealed class OperatorMetrics
         _timeToRunning = factory.CreateHistogram("deepspeedjob_time_to_running_seconds",
             "From the creation of a job to the first time that all of its nodes run.",
             ["namespace"], new HistogramConfiguration { Buckets = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 14400] });
+        _decision = factory.CreateHistogram("deepspeedjob_decision_seconds", "Time a pass takes to decide, without the API server.",
+            new HistogramConfiguration { Buckets = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1] });
         _perJob = new JobMetrics(factory);
         Runtime = new RuntimeMetrics(Registry, OperatorHost.ControllerName);
     }
@@ -70,6 +73,9 @@ internal sealed class OperatorMetrics
                 BeginCounting(ns);
             }
         });
+
+    /// <summary>Notes how long a decision took.</summary>
+    public void Decided(TimeSpan duration) => _decision.Observe(duration.TotalSeconds);
 
     // From the first job of a namespace on, because the increase of a series that begins with its first event misses that one.
     private void BeginCounting(string ns)

@@ -26,7 +26,12 @@ internal static class ClusterRules
         CheckAmounts("spec.resources.requests", spec.Resources?.Requests, spec, errors);
         for (int i = 0; i < (spec.Env?.Count ?? 0); i++)
         {
-            if (spec.Env![i].ValueFrom is { } source)
+            if (RendezvousSecret.Sets(spec, spec.Env![i].Name))
+            {
+                errors.Add($"spec.env[{i}].name", $"{spec.Env[i].Name} is set by the job itself", "remove it");
+            }
+
+            if (spec.Env[i].ValueFrom is { } source)
             {
                 ModelFields.Check<V1EnvVarSource>(source, $"spec.env[{i}].valueFrom", errors);
             }
@@ -35,6 +40,11 @@ internal static class ClusterRules
         if (spec.Checkpoint?.VolumeClaimTemplate?.Spec is { } claim)
         {
             ModelFields.Check<V1PersistentVolumeClaimSpec>(claim, "spec.checkpoint.volumeClaimTemplate.spec", errors);
+        }
+
+        foreach (string label in (spec.Checkpoint?.VolumeClaimTemplate?.Metadata?.Labels ?? new Dictionary<string, string>()).Keys.Where(JobMetadata.IsOwn))
+        {
+            errors.Add("spec.checkpoint.volumeClaimTemplate.metadata.labels", $"{label} belongs to the job", "remove it");
         }
 
         if (spec.Shm?.SizeLimit is { } size && Parse(size) is null)

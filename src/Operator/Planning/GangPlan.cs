@@ -9,20 +9,19 @@ internal static class GangPlan
 {
     /// <summary>The spec that counts: gang and queue may also come from a label, and the gang from the administrator.</summary>
     /// <param name="spec">The spec as it is written.</param>
-    /// <param name="labels">Labels of the job.</param>
+    /// <param name="queue">Queue of Kueue's that a label of the job names; null without.</param>
     /// <param name="usual">The gang scheduler of jobs that name none.</param>
-    public static DeepSpeedJobSpec Effective(DeepSpeedJobSpec spec, IDictionary<string, string>? labels, GangScheduler usual)
+    public static DeepSpeedJobSpec Effective(DeepSpeedJobSpec spec, string? queue, GangScheduler usual)
     {
-        string? queue = labels is not null && labels.TryGetValue(KueueGroup.QueueLabel, out string? value) && value.Length > 0 ? value : null;
-        bool isOpen = string.IsNullOrEmpty(spec.Scheduling?.Gang);
-        GangScheduler gang = !isOpen ? spec.Gang() : queue is not null ? GangScheduler.Kueue : usual;
+        bool isOpen = string.IsNullOrEmpty(spec.Scheduling?.Gang), isLabelled = !string.IsNullOrEmpty(queue);
+        GangScheduler gang = !isOpen ? spec.Gang() : isLabelled ? GangScheduler.Kueue : usual;
         SchedulingSpec? scheduling = spec.Scheduling;
         if (isOpen && (gang != GangScheduler.None || scheduling is not null))
         {
             scheduling = (scheduling ?? new SchedulingSpec()) with { Gang = gang.ToString() };
         }
 
-        if (gang == GangScheduler.Kueue && queue is not null && string.IsNullOrEmpty(scheduling!.Queue))
+        if (gang == GangScheduler.Kueue && isLabelled && string.IsNullOrEmpty(scheduling!.Queue))
         {
             scheduling = scheduling with { Queue = queue };
         }
@@ -128,7 +127,7 @@ internal static class GangPlan
     private static bool IsAdmitted(JobSnapshot job, GangStatus gang) => gang.Scheduler switch
     {
         nameof(GangScheduler.Volcano) => job.Group?.IsAdmitted == true,
-        nameof(GangScheduler.Kueue) => job.CurrentPods.Count() is > 0 and var pods && pods == job.Desired && job.CurrentPods.All(p => !p.IsGated),
+        nameof(GangScheduler.Kueue) => job.CurrentPods.Count > 0 && job.CurrentPods.Count == job.Desired && job.CurrentPods.All(p => !p.IsGated),
         _ => false,
     };
 

@@ -1,5 +1,4 @@
 using System.Text.Json;
-using DeepSpeedSharp.Jobs;
 
 namespace DeepSpeedSharp.Operator.Planning;
 
@@ -25,7 +24,7 @@ internal sealed record GroupSnapshot(string Namespace, string Name, string? Owne
     public static GroupSnapshot Read(JsonElement group)
     {
         JsonElement metadata = group.GetProperty("metadata");
-        JsonElement owner = PodSnapshot.Find(metadata.Get("ownerReferences"), o => o.Text("kind") == DeepSpeedJobManifest.Kind);
+        JsonElement owner = PodSnapshot.OwnerOf(metadata);
         JsonElement status = group.Get("status");
         return new GroupSnapshot(metadata.Text("namespace") ?? "", metadata.Text("name") ?? "", owner.Text("uid"), owner.Text("name"),
             status.Text("phase"), PodSnapshot.Find(status.Get("conditions"), c => c.Text("type") == "Unschedulable" && c.Text("status") == "True").Text("message"));

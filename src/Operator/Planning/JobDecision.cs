@@ -14,8 +14,18 @@ internal sealed record JobDecision
     /// <summary>How long after a first failure the cause is looked for; one dying rank makes all others fail.</summary>
     public static readonly TimeSpan Settle = TimeSpan.FromSeconds(3);
 
+    /// <summary>How long after the others lost a silent rank its machine is waited for: ranks notice within 15 s, a cluster after
+    /// 40 to 50 s, and the loss of a machine is no failure of the program. Its pod would be waited for anyway.</summary>
+    public static readonly TimeSpan SettleOfSilence = TimeSpan.FromSeconds(60);
+
     // Pods that end are seen as events; this is for those that never do.
     private static readonly TimeSpan LookAtEndingPods = TimeSpan.FromSeconds(10);
+
+    // By how much the clocks of two replicas may differ.
+    private static readonly TimeSpan ClockSkew = TimeSpan.FromMinutes(1);
+
+    // So that a job of thousands of pods tells how far it is, and its pass stays shorter than its limit.
+    private const int MostCreatedAtOnce = 500;
 
     /// <summary>The status to write.</summary>
     public required DeepSpeedJobStatus Status { get; init; }
@@ -23,8 +33,14 @@ internal sealed record JobDecision
     /// <summary>Nodes whose pods of <c>Status.Attempt</c> are to be created.</summary>
     public IReadOnlyList<int> CreateNodes { get; init; } = [];
 
+    /// <summary>Whether these are not all that are missing: the next pass goes on.</summary>
+    public bool CreatesMore { get; init; }
+
     /// <summary>Pods to delete.</summary>
     public IReadOnlyList<PodDeletion> Delete { get; init; } = [];
+
+    /// <summary>Whether the Service of pods that exist is gone and to be made again; that of new pods is made with them.</summary>
+    public bool RestoreService { get; init; }
 
     /// <summary>Whether the job does not run any more, so that what protects its running pods goes.</summary>
     public bool RemoveBudget { get; init; }
@@ -135,7 +151,7 @@ internal sealed record JobDecision
         PodSnapshot[] ending = [.. job.OlderPods.Where(p => GangPlan.IsEnding(job, p))];
         int[] missing = [.. Enumerable.Range(0, job.Desired).Except(job.CurrentPods.Select(p => p.Index))
             .Except(job.Succeeded)];
-        TimeSpan backoff = job.Status.NextStartTime - job.Now ?? TimeSpan.Zero;
+        TimeSpan backoff = Backoff(job);
         if (job.ConfigWait is not null && missing.Length > 0)
         {
             return Wait(job) with { Delete = old };
@@ -148,15 +164,19 @@ internal sealed record JobDecision
 
         // Times count from what is seen now: a job that begins to run begins to have a deadline.
         job = job with { Status = JobObservation.Of(job, blocks ? ending : [], backoff) };
+        int[] create = mayCreate && !isHeld ? [.. missing.Take(MostCreatedAtOnce)] : [];
+        bool more = create.Length > 0 && create.Length < missing.Length;
         return new JobDecision
         {
             Status = job.Status,
             Delete = old,
-            CreateNodes = mayCreate && !isHeld ? missing : [],
+            CreateNodes = create,
+            CreatesMore = more,
             CreateGroup = isHeld && job.Group is null,
             CloseGroups = GangPlan.Close(job.Pods, job.Status.Gang?.Group),
             DropWorkloads = GangPlan.Drop(job.Pods, job.Status.Gang?.Group),
-            RequeueAfter = Soonest(
+            RestoreService = missing.Length == 0 && !job.HasService && job.Problems.Count == 0,
+            RequeueAfter = more ? TimeSpan.Zero : Soonest(
                 backoff > TimeSpan.Zero ? backoff : null,
                 ending.Length > 0 ? LookAtEndingPods : null,
                 JobDeadlines.Next(job), JobSize.NextLook(job), NextLoss(job), NextProgress(job)),
@@ -167,8 +187,9 @@ internal sealed record JobDecision
     {
         bool allEnded = job.CurrentPods.All(p => p.IsFinished);
         TimeSpan settled = job.Now - (job.FailureSeenAt ?? job.Now);
-        return settled < Settle && !allEnded
-            ? new JobDecision { Status = JobObservation.Of(job, [], TimeSpan.Zero), RequeueAfter = Settle - settled }
+        TimeSpan settle = failures[0] is { Witness: not null, Kind: FailureKind.Counted } ? SettleOfSilence : Settle;
+        return settled < settle && !allEnded
+            ? new JobDecision { Status = JobObservation.Of(job, [], TimeSpan.Zero), RequeueAfter = settle - settled }
             : Restart(JobRestart.After(job, failures));
     }
 
@@ -226,7 +247,7 @@ internal sealed record JobDecision
     // The spec was edited before the attempt ever ran, for example because it found no place: nothing is lost by
     // starting over, and pods of two specs must not meet.
     private static bool MustStartOver(JobSnapshot job) =>
-        job.Problems.Count == 0 && job.Spec is { } spec && job.Status.SpecHash is { } hash && hash != SpecHash.Of(spec)
+        job.Problems.Count == 0 && job.Spec is { } spec && job.Status.SpecHash is { } hash && hash != (job.SpecHash ?? SpecHash.Of(spec))
         && !job.Status.HasRun();
 
     // When the machine of a pod will have been silent for long enough.
@@ -234,6 +255,10 @@ internal sealed record JobDecision
         .Where(p => !p.IsFinished && p.ClusterNode is { } machine && job.NotReady.ContainsKey(machine))
         .Select(p => (TimeSpan?)(job.NotReady[p.ClusterNode!] + job.Spec.NodeLoss() - job.Now))
         .Where(t => t > TimeSpan.Zero).Min();
+
+    // Time until the next start. No pause is longer than the longest: the clock was set back since this one was written.
+    private static TimeSpan Backoff(JobSnapshot job) => job.Status.NextStartTime - job.Now is { } wait
+        && wait <= (job.Spec?.BackoffMax() ?? TimeSpan.Zero) + ClockSkew ? wait : TimeSpan.Zero;
 
     // Steps that were not worth a write yet are written later.
     private static TimeSpan? NextProgress(JobSnapshot job) =>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Progress;
 
@@ -14,10 +15,9 @@ internal static class JobObservation
     public static DeepSpeedJobStatus Of(JobSnapshot job, IReadOnlyList<PodSnapshot> ending, TimeSpan backoff)
     {
         DeepSpeedJobStatus status = Count(job);
-        PodSnapshot[] pods = [.. job.CurrentPods];
+        IReadOnlyList<PodSnapshot> pods = job.CurrentPods;
         NodeCounts nodes = status.Nodes!;
-        (string Reason, string Message)? queue = backoff > TimeSpan.Zero ? null : GangPlan.Wait(job);
-        status = Schedule(status, job.Now, pods, nodes, ending, backoff, queue);
+        status = Schedule(status, job, pods, nodes, ending, backoff);
         status = Run(status, job.Now, pods, nodes);
         bool isRunning = status.Is(ConditionTypes.Running);
         if (isRunning && status.Is(ConditionTypes.Restarting))
@@ -47,12 +47,13 @@ internal static class JobObservation
             return status;
         }
 
-        PodSnapshot[] pods = [.. job.CurrentPods];
+        IReadOnlyList<PodSnapshot> pods = job.CurrentPods;
         IReadOnlySet<int> succeeded = job.Succeeded;
+        HashSet<int> existing = [.. pods.Select(p => p.Index)];
         var nodes = new NodeCounts
         {
             Desired = job.Desired,
-            Created = pods.Length + succeeded.Count(i => pods.All(p => p.Index != i)),
+            Created = pods.Count + succeeded.Count(i => !existing.Contains(i)),
             Scheduled = pods.Count(p => p.ClusterNode is not null),
             Ready = pods.Count(p => p.IsReady && !p.IsFinished),
             Succeeded = succeeded.Count,
@@ -62,14 +63,14 @@ internal static class JobObservation
         {
             Nodes = nodes,
             NodesText = string.Create(CultureInfo.InvariantCulture, $"{nodes.Ready + nodes.Succeeded}/{nodes.Desired}"),
-            Replicas = pods.Length,
+            Replicas = pods.Count,
             SucceededNodes = NodeRanges.Format(succeeded),
             Progress = Progress(job, pods),
         };
     }
 
     // The last word of rank 0 is in its termination message; until then it is asked.
-    private static JobProgress? Progress(JobSnapshot job, PodSnapshot[] pods)
+    private static JobProgress? Progress(JobSnapshot job, IReadOnlyList<PodSnapshot> pods)
     {
         JobProgress? progress = job.Status.Progress;
         if (job.Progress is { } report)
@@ -81,9 +82,10 @@ internal static class JobObservation
             && ProgressReport.Parse(first.TerminationMessage) is { } last ? last.Onto(progress, job.Now, isFinal: true) : progress;
     }
 
-    private static DeepSpeedJobStatus Schedule(DeepSpeedJobStatus status, DateTimeOffset now, PodSnapshot[] pods,
-        NodeCounts nodes, IReadOnlyList<PodSnapshot> ending, TimeSpan backoff, (string Reason, string Message)? queue)
+    private static DeepSpeedJobStatus Schedule(DeepSpeedJobStatus status, JobSnapshot job, IReadOnlyList<PodSnapshot> pods,
+        NodeCounts nodes, IReadOnlyList<PodSnapshot> ending, TimeSpan backoff)
     {
+        DateTimeOffset now = job.Now;
         PodSnapshot[] homeless = [.. pods.Where(p => p.ClusterNode is null && !p.IsFinished)];
         if (nodes.Created == nodes.Desired && homeless.Length == 0)
         {
@@ -99,11 +101,10 @@ internal static class JobObservation
 
         if (ending.Count > 0)
         {
-            return status.With(now, ConditionTypes.Scheduled, false, Reasons.WaitingForOldPods,
-                $"{ending.Count} pods of an earlier attempt are still ending, for example {ending[0].Name}.");
+            return status.With(now, ConditionTypes.Scheduled, false, Reasons.WaitingForOldPods, Ending(job, ending));
         }
 
-        if (queue is var (reason, message))
+        if (backoff <= TimeSpan.Zero && GangPlan.Wait(job) is var (reason, message))
         {
             return status.With(now, ConditionTypes.Scheduled, false, reason, message);
         }
@@ -115,7 +116,16 @@ internal static class JobObservation
                 backoff > TimeSpan.Zero ? null : "Pods are being created.");
     }
 
-    private static DeepSpeedJobStatus Run(DeepSpeedJobStatus status, DateTimeOffset now, PodSnapshot[] pods, NodeCounts nodes)
+    private static string Ending(JobSnapshot job, IReadOnlyList<PodSnapshot> ending)
+    {
+        string count = ending.Count == 1 ? "1 pod of an earlier attempt is" : $"{ending.Count} pods of an earlier attempt are";
+        return ending.FirstOrDefault(p => p.ClusterNode is { } machine && job.NotReady.ContainsKey(machine)) is { ClusterNode: { } silent } lost
+            ? string.Create(CultureInfo.InvariantCulture,
+                $"{count} still ending; {lost.Name} is on {silent}, which does not answer, and is given up at {(job.NotReady[silent] + job.Spec.NodeLoss()).UtcDateTime:HH:mm:ss} UTC.")
+            : $"{count} still ending, for example {ending[0].Name}.";
+    }
+
+    private static DeepSpeedJobStatus Run(DeepSpeedJobStatus status, DateTimeOffset now, IReadOnlyList<PodSnapshot> pods, NodeCounts nodes)
     {
         if (nodes.Ready + nodes.Succeeded == nodes.Desired)
         {

@@ -9,6 +9,9 @@ namespace DeepSpeedSharp.Operator.Planning;
 /// <summary>Everything a decision depends on, as one pass found it.</summary>
 internal sealed record JobSnapshot
 {
+    // Found when asked for, and again when it may have changed: a pass looks at these pods many times.
+    private PodSnapshot[]? _current;
+
     /// <summary>Name of the job.</summary>
     public required string Name { get; init; }
 
@@ -21,6 +24,9 @@ internal sealed record JobSnapshot
     /// <summary>The spec; null when it could not be read, and then there are problems.</summary>
     public required DeepSpeedJobSpec? Spec { get; init; }
 
+    /// <summary>The spec's <see cref="Planning.SpecHash"/>, when it is known already.</summary>
+    public string? SpecHash { get; init; }
+
     /// <summary>What is wrong with the spec or its config.</summary>
     public IReadOnlyList<ConfigError> Problems { get; init; } = [];
 
@@ -31,10 +37,30 @@ internal sealed record JobSnapshot
     public string? ConfigWait { get; init; }
 
     /// <summary>The status as last written.</summary>
-    public required DeepSpeedJobStatus Status { get; init; }
+    public required DeepSpeedJobStatus Status
+    {
+        get;
+        init
+        {
+            bool isSame = field is not null && field.Attempt == value.Attempt && field.Nodes?.Desired == value.Nodes?.Desired;
+            field = value;
+            _current = isSame ? _current : null;
+        }
+    }
 
     /// <summary>All pods of the job, of every attempt.</summary>
-    public IReadOnlyList<PodSnapshot> Pods { get; init; } = [];
+    public IReadOnlyList<PodSnapshot> Pods
+    {
+        get;
+        init
+        {
+            field = value;
+            _current = null;
+        }
+    } = [];
+
+    /// <summary>Whether the Service that gives the pods their names is there.</summary>
+    public bool HasService { get; init; } = true;
 
     /// <summary>The PodGroup of the current attempt, where its state matters; null when it is not known to exist.</summary>
     public GroupSnapshot? Group { get; init; }
@@ -61,8 +87,8 @@ internal sealed record JobSnapshot
     public int Desired => Status.Nodes?.Desired ?? Spec?.Pods() ?? 0;
 
     /// <summary>Pods of the current attempt.</summary>
-    public IEnumerable<PodSnapshot> CurrentPods => Pods.Where(p => p.Attempt == Status.Attempt
-        && p.Index >= 0 && p.Index < Desired && p.Name == WorkerPods.Name(Name, p.Attempt, p.Index));
+    public IReadOnlyList<PodSnapshot> CurrentPods => _current ??= [.. Pods.Where(p => p.Attempt == Status.Attempt
+        && p.Index >= 0 && p.Index < Desired && WorkerPods.IsName(p.Name, Name, p.Attempt, p.Index))];
 
     /// <summary>Pods of attempts that are over.</summary>
     public IEnumerable<PodSnapshot> OlderPods => Pods.Where(p => p.Attempt < Status.Attempt);

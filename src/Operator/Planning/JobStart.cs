@@ -115,7 +115,7 @@ internal static class JobStart
                 $"The job goes on as it was started; it will not start again: {JobEnd.Describe(job.Problems)}");
         }
 
-        if (job.Spec is { } spec && job.Status.HasRun() && job.Status.SpecHash != SpecHash.Of(spec))
+        if (job.Spec is { } spec && job.Status.HasRun() && job.Status.SpecHash != (job.SpecHash ?? SpecHash.Of(spec)))
         {
             return job.Status.With(job.Now, ConditionTypes.Stalled, false, Reasons.SpecChanged,
                 "The new spec applies when the job starts again; suspend and resume it to have that now.");

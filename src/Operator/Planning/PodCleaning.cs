@@ -11,9 +11,11 @@ internal sealed record PodDeletion(PodSnapshot Pod, bool Force);
 internal static class PodCleaning
 {
     /// <summary>Deletes pods that are not on their way out yet; by force those that are lost.</summary>
+    /// <remarks>Pods of an attempt that is not known here belong to an operator that knows more.</remarks>
     public static PodDeletion[] Delete(JobSnapshot job, IEnumerable<PodSnapshot> pods) =>
     [
-        .. pods.Select(pod => pod.DeletedAt is null ? new PodDeletion(pod, Force: job.IsLost(pod) && !pod.IsTerminal)
+        .. pods.Where(p => p.Attempt <= job.Status.Attempt)
+            .Select(pod => pod.DeletedAt is null ? new PodDeletion(pod, Force: job.IsLost(pod) && !pod.IsTerminal)
 
             // Nothing of it is on a machine any more; it waits for whoever has a finalizer on it, and force would change nothing.
             : job.IsLost(pod) && !(pod.HasFinalizers && (pod.IsTerminal || pod.ClusterNode is null)) ? new PodDeletion(pod, Force: true)

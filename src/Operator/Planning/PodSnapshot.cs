@@ -100,9 +100,7 @@ internal sealed record PodSnapshot
         JsonElement metadata = pod.GetProperty("metadata");
         JsonElement labels = metadata.Get("labels");
         JsonElement status = pod.Get("status");
-        JsonElement owner = Find(metadata.Get("ownerReferences"), o => o.Get("controller").ValueKind == JsonValueKind.True
-            && o.Text("kind") == DeepSpeedJobManifest.Kind
-            && o.Text("apiVersion")?.StartsWith(JobLabels.Prefix, StringComparison.Ordinal) == true);
+        JsonElement owner = OwnerOf(metadata);
         JsonElement containers = status.Get("containerStatuses");
         JsonElement container = Find(containers, c => c.Text("name") == WorkerPods.ContainerName);
         JsonElement terminated = container.Get("state").Get("terminated");
@@ -143,6 +141,12 @@ internal sealed record PodSnapshot
             HasFinalizers = HasItems(metadata.Get("finalizers")),
         };
     }
+
+    /// <summary>The reference to the DeepSpeedJob that controls an object; undefined without one.</summary>
+    /// <param name="metadata">Metadata of the object.</param>
+    public static JsonElement OwnerOf(JsonElement metadata) => Find(metadata.Get("ownerReferences"),
+        o => o.Get("controller").ValueKind == JsonValueKind.True && o.Text("kind") == DeepSpeedJobManifest.Kind
+            && o.Text("apiVersion")?.StartsWith(JobLabels.Prefix, StringComparison.Ordinal) == true);
 
     private static JsonElement Condition(JsonElement conditions, string type) => Find(conditions, c => c.Text("type") == type);
 

@@ -15,9 +15,22 @@ internal static class CheckpointClaim
             {
                 ApiVersion = "v1",
                 Kind = "PersistentVolumeClaim",
-                Metadata = checkpoint.Retain == "Delete"
-                    ? JobMetadata.Owned(job, checkpoint.ClaimFor(job.Name)) : JobMetadata.Free(job, checkpoint.ClaimFor(job.Name)),
+                Metadata = Metadata(job, checkpoint),
                 Spec = KubernetesJson.Deserialize<V1PersistentVolumeClaimSpec>(template.ToJsonString()),
             }
             : null;
+
+    private static V1ObjectMeta Metadata(JobOwner job, CheckpointSpec checkpoint)
+    {
+        string name = checkpoint.ClaimFor(job.Name);
+        V1ObjectMeta metadata = checkpoint.Retain == "Delete" ? JobMetadata.Owned(job, name) : JobMetadata.Free(job, name);
+        ClaimMetadata? own = checkpoint.VolumeClaimTemplate?.Metadata;
+        foreach ((string label, string value) in own?.Labels ?? new Dictionary<string, string>())
+        {
+            metadata.Labels.TryAdd(label, value);
+        }
+
+        metadata.Annotations = own?.Annotations is { Count: > 0 } annotations ? new Dictionary<string, string>(annotations) : null;
+        return metadata;
+    }
 }

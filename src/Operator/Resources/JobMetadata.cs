@@ -44,6 +44,10 @@ internal static class JobMetadata
         return metadata;
     }
 
+    /// <summary>Whether a label is one of those that objects of jobs are known by.</summary>
+    public static bool IsOwn(string label) => label.StartsWith(JobLabels.Prefix, StringComparison.Ordinal)
+        || label.StartsWith("app.kubernetes.io/", StringComparison.Ordinal);
+
     /// <summary>Metadata of an object that outlives the job.</summary>
     public static V1ObjectMeta Free(JobOwner job, string name) => new()
     {

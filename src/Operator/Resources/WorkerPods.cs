@@ -18,6 +18,14 @@ internal static class WorkerPods
     public static string Name(string job, int attempt, int index) =>
         string.Create(CultureInfo.InvariantCulture, $"{job}-{attempt}-{index}");
 
+    /// <summary>Whether a pod has that name; makes no text for it.</summary>
+    public static bool IsName(string name, string job, int attempt, int index)
+    {
+        Span<char> buffer = stackalloc char[name.Length];
+        return buffer.TryWrite(CultureInfo.InvariantCulture, $"{job}-{attempt}-{index}", out int written)
+            && buffer[..written].SequenceEqual(name);
+    }
+
     /// <summary>Host name of a pod within its namespace.</summary>
     public static string HostName(string job, int attempt, int index) => $"{Name(job, attempt, index)}.{job}";
 
@@ -131,6 +139,9 @@ internal static class WorkerPods
         {
             AllowPrivilegeEscalation = false,
             Capabilities = new V1Capabilities { Drop = ["ALL"] },
+
+            // Programs on our images write to /tmp, /dev/shm and the checkpoints; other images may need more.
+            ReadOnlyRootFilesystem = spec.Mode() is LaunchMode.Worker or LaunchMode.PerGpu ? true : null,
         },
         VolumeMounts = [.. Mounts(spec)],
     };
@@ -170,6 +181,11 @@ internal static class WorkerPods
             };
         }
 
+        if (RendezvousSecret.IsUsed(spec))
+        {
+            yield return RendezvousSecret.Mount();
+        }
+
         if (HasSharedMemory(spec))
         {
             yield return new V1VolumeMount { Name = "shm", MountPath = "/dev/shm" };
@@ -189,6 +205,11 @@ internal static class WorkerPods
             Name = "config",
             ConfigMap = new V1ConfigMapVolumeSource { Name = AttemptConfigMap.Name(job.Name, attempt) },
         };
+
+        if (RendezvousSecret.IsUsed(spec))
+        {
+            yield return RendezvousSecret.Volume(job, attempt);
+        }
 
         // Collectives between processes of one pod need more than the container runtime's 64 MiB.
         if (HasSharedMemory(spec))

@@ -1,5 +1,4 @@
 using System.Net.Http.Headers;
-using System.Text;
 using System.Text.Json;
 using k8s;
 
@@ -18,15 +17,30 @@ internal sealed class ApiConnection(Kubernetes client, TimeProvider time, Func<b
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
 
     /// <summary>Reads an object or a list.</summary>
-    public Task<JsonElement> GetAsync(string path, CancellationToken cancel) =>
-        SendAsync(HttpMethod.Get, path, null, "", cancel);
+    public Task<JsonElement> GetAsync(string path, CancellationToken cancel) => GetAsync(path, Copy, cancel);
+
+    /// <summary>Reads something of an object or a list, without a copy of all of it.</summary>
+    /// <typeparam name="T">What is read.</typeparam>
+    /// <param name="path">Path of the object or list.</param>
+    /// <param name="read">Reads the answer, which is gone afterwards.</param>
+    /// <param name="cancel">Ends the request.</param>
+    public Task<T> GetAsync<T>(string path, Func<JsonElement, T> read, CancellationToken cancel) =>
+        SendAsync(HttpMethod.Get, path, null, "", read, cancel);
 
     /// <summary>Creates an object.</summary>
     /// <param name="path">Path of the collection.</param>
     /// <param name="body">The object, with apiVersion and kind.</param>
     /// <param name="cancel">Ends the request.</param>
-    public Task<JsonElement> PostAsync(string path, object body, CancellationToken cancel) =>
-        SendAsync(HttpMethod.Post, path, KubernetesJson.Serialize(body), "application/json", cancel);
+    public Task<JsonElement> PostAsync(string path, object body, CancellationToken cancel) => PostAsync(path, body, Copy, cancel);
+
+    /// <summary>Creates an object, and reads something of what became of it.</summary>
+    /// <typeparam name="T">What is read.</typeparam>
+    /// <param name="path">Path of the collection.</param>
+    /// <param name="body">The object, with apiVersion and kind.</param>
+    /// <param name="read">Reads the answer, which is gone afterwards.</param>
+    /// <param name="cancel">Ends the request.</param>
+    public Task<T> PostAsync<T>(string path, object body, Func<JsonElement, T> read, CancellationToken cancel) =>
+        SendAsync(HttpMethod.Post, path, KubernetesJson.Serialize(body), "application/json", read, cancel);
 
     /// <summary>Replaces an object, if it still has the version that the body names.</summary>
     public Task<JsonElement> PutAsync(string path, object body, CancellationToken cancel) =>
@@ -53,17 +67,27 @@ internal sealed class ApiConnection(Kubernetes client, TimeProvider time, Func<b
         HttpMethod.Patch, $"{path}?fieldManager={fieldManager}&force=true", body, "application/apply-patch+yaml", cancel);
 
     /// <summary>Deletes one object, by UID, so that a new one of the same name is safe.</summary>
+    /// <param name="path">Path of the object.</param>
+    /// <param name="uid">Its identity; null for one whose name is never used again.</param>
+    /// <param name="gracePeriodSeconds">Time that it gets to end; null for its own.</param>
+    /// <param name="cancel">Ends the request.</param>
+    /// <param name="propagation">What becomes of the objects that it owns.</param>
+    /// <param name="version">The version on which this was decided, when a later one might decide otherwise.</param>
     /// <returns>Whether there was such an object.</returns>
-    public async Task<bool> DeleteAsync(
-        string path, string uid, int? gracePeriodSeconds, CancellationToken cancel, string propagation = "Background")
+    public async Task<bool> DeleteAsync(string path, string? uid, int? gracePeriodSeconds, CancellationToken cancel,
+        string propagation = "Background", string? version = null)
     {
         var options = new Dictionary<string, object>
         {
             ["apiVersion"] = "v1",
             ["kind"] = "DeleteOptions",
-            ["preconditions"] = new { uid },
             ["propagationPolicy"] = propagation,
         };
+        if (uid is not null)
+        {
+            options["preconditions"] = version is null ? (object)new { uid } : new { uid, resourceVersion = version };
+        }
+
         if (gracePeriodSeconds is { } seconds)
         {
             options["gracePeriodSeconds"] = seconds;
@@ -98,30 +122,33 @@ internal sealed class ApiConnection(Kubernetes client, TimeProvider time, Func<b
         }
     }
 
-    private async Task<JsonElement> SendAsync(
-        HttpMethod method, string path, string? body, string contentType, CancellationToken cancel)
-    {
-        if (method != HttpMethod.Get && mayWrite?.Invoke() == false)
-        {
-            throw new LeadershipLostException($"{method} {path} was not sent: this process does not lead any more");
-        }
+    private Task<JsonElement> SendAsync(HttpMethod method, string path, string? body, string contentType, CancellationToken cancel) =>
+        SendAsync(method, path, body, contentType, Copy, cancel);
 
+    private static JsonElement Copy(JsonElement answer) => answer.Clone();
+
+    private async Task<T> SendAsync<T>(
+        HttpMethod method, string path, string? body, string contentType, Func<JsonElement, T> read, CancellationToken cancel)
+    {
+        using GuardedContent? content = body is null ? null : new GuardedContent(body, contentType, $"{method} {path}", mayWrite);
+        content?.Check();
         using var limit = new CancellationTokenSource(Limit, time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancel, limit.Token);
         try
         {
             using HttpRequestMessage request = await RequestAsync(method, path, either.Token);
-            if (body is not null)
-            {
-                request.Content = new StringContent(body, Encoding.UTF8, MediaTypeHeaderValue.Parse(contentType));
-            }
-
+            request.Content = content;
             using HttpResponseMessage response = await client.HttpClient.SendAsync(
                 request, HttpCompletionOption.ResponseHeadersRead, either.Token);
             await ThrowOnErrorAsync(response, $"{method} {path}", either.Token);
             await using Stream stream = await response.Content.ReadAsStreamAsync(either.Token);
             using JsonDocument document = await JsonDocument.ParseAsync(stream, default, either.Token);
-            return document.RootElement.Clone();
+            return read(document.RootElement);
+        }
+        catch (HttpRequestException) when (mayWrite?.Invoke() == false)
+        {
+            content?.Check(); // why nothing was sent matters more than how that looked to the connection
+            throw;
         }
         catch (OperationCanceledException) when (limit.IsCancellationRequested && !cancel.IsCancellationRequested)
         {

@@ -7,7 +7,6 @@ internal sealed class Controller<T> : IDisposable
 {
     private static readonly TimeSpan LongestPass = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan Farewell = TimeSpan.FromSeconds(20);
-    private static readonly TimeSpan Resync = TimeSpan.FromMinutes(10);
 
     private readonly ObjectCache<T> _objects;
     private readonly Func<T, string> _keyOf;
@@ -36,6 +35,9 @@ internal sealed class Controller<T> : IDisposable
         };
     }
 
+    /// <summary>Time after which every object gets a pass without an event.</summary>
+    public TimeSpan Resync { get; init; } = TimeSpan.FromMinutes(10);
+
     /// <summary>Keys that wait for a pass.</summary>
     public WorkQueue<string> Queue { get; }
 
@@ -48,6 +50,12 @@ internal sealed class Controller<T> : IDisposable
     {
         children.Changed += (before, after) =>
         {
+            // Much that happens to an object does not touch what is kept of it, our own write seen again for one.
+            if (before is not null && before.Equals(after))
+            {
+                return;
+            }
+
             foreach (string key in new[] { before, after }.OfType<TChild>().Select(ownerOf).OfType<string>().Distinct())
             {
                 Queue.Add(key);

@@ -23,7 +23,7 @@ internal sealed class EventPublisher(ApiConnection api, string component, TimePr
     private const int MostRemembered = 4096;
 
     private readonly Channel<PublishedEvent> _channel = Channel.CreateBounded<PublishedEvent>(
-        new BoundedChannelOptions(1000) { FullMode = BoundedChannelFullMode.DropOldest, SingleReader = true });
+        new BoundedChannelOptions(4000) { FullMode = BoundedChannelFullMode.DropOldest, SingleReader = true });
 
     private readonly EventFilter _filter = new(time);
     private readonly Dictionary<string, Written> _written = [];

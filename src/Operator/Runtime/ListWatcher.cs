@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text.Json;
 
@@ -31,7 +32,7 @@ internal sealed record ListWatchOptions
 /// doubtful (410 Gone, an ERROR event, a line that cannot be read) leads to a new list.
 /// </remarks>
 /// <typeparam name="T">What is kept of each object.</typeparam>
-/// <param name="path">Path of the collection.</param>
+/// <param name="path">Path of the collection; of all namespaces, or of one.</param>
 /// <param name="labelSelector">Which objects; empty for all.</param>
 /// <param name="read">Makes a state from an object.</param>
 /// <param name="cache">Receives the states.</param>
@@ -41,10 +42,13 @@ internal sealed record ListWatchOptions
 /// <param name="log">Log.</param>
 internal sealed class ListWatcher<T>(
     string path, string labelSelector, Func<JsonElement, T> read, ObjectCache<T> cache, ApiConnection api,
-    ListWatchOptions options, TimeProvider time, ILogger log)
+    ListWatchOptions options, TimeProvider time, ILogger log) : IDisposable
     where T : class
 {
     private readonly TaskCompletionSource _synced = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly string _scope = ScopeOf(path);
+    private readonly CancellationTokenSource _again = new();
+    private readonly TaskCompletionSource _listedAgain = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly string _selector = labelSelector.Length == 0 ? "" : $"&labelSelector={Uri.EscapeDataString(labelSelector)}";
     private string? _version;
     private string _lastSeen = "0";
@@ -56,6 +60,15 @@ internal sealed class ListWatcher<T>(
     internal bool HasSeen(long version) =>
         long.TryParse(Volatile.Read(ref _lastSeen), NumberStyles.None, CultureInfo.InvariantCulture, out long seen) && seen >= version;
 
+    /// <summary>Lists once more, for one caller in the life of this object. Afterwards the cache holds everything that was
+    /// written before this call, also by others: a watch may be behind.</summary>
+    /// <param name="stop">Ends the wait.</param>
+    public async Task ListAgainAsync(CancellationToken stop)
+    {
+        await _again.CancelAsync();
+        await _listedAgain.Task.WaitAsync(stop);
+    }
+
     /// <summary>Runs until cancelled; survives any outage of the API server.</summary>
     public async Task RunAsync(CancellationToken stop)
     {
@@ -63,13 +76,19 @@ internal sealed class ListWatcher<T>(
         while (!stop.IsCancellationRequested)
         {
             long begin = time.GetTimestamp();
+            bool isAsked = IsAsked;
             try
             {
-                if (_version is null)
+                if (_version is null || isAsked)
                 {
                     _version = await ListAsync(stop);
                     _synced.TrySetResult();
                     failures = 0;
+                }
+
+                if (isAsked)
+                {
+                    _listedAgain.TrySetResult();
                 }
 
                 await WatchAsync(stop);
@@ -79,6 +98,10 @@ internal sealed class ListWatcher<T>(
             catch (OperationCanceledException) when (stop.IsCancellationRequested)
             {
                 return;
+            }
+            catch (OperationCanceledException) when (IsAsked)
+            {
+                // Only the watch was ended.
             }
             catch (ApiException e) when (e.IsGone)
             {
@@ -97,6 +120,22 @@ internal sealed class ListWatcher<T>(
         }
     }
 
+    /// <summary>Path of the collection.</summary>
+    public string Path => path;
+
+    // Keys begin with the namespace, which the path names or does not.
+    private static string ScopeOf(string path)
+    {
+        string[] parts = path.Split('/');
+        int index = Array.IndexOf(parts, "namespaces");
+        return index >= 0 && index + 2 < parts.Length ? parts[index + 1] + "/" : "";
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _again.Dispose();
+
+    private bool IsAsked => _again.IsCancellationRequested && !_listedAgain.Task.IsCompleted;
+
     private bool IsHealthy(long begin) => time.GetElapsedTime(begin) >= options.Healthy;
 
     private async Task<string> ListAsync(CancellationToken stop)
@@ -105,24 +144,28 @@ internal sealed class ListWatcher<T>(
         string version, next = "";
         do
         {
-            JsonElement page = await api.GetAsync($"{path}?limit={options.PageSize}{_selector}{next}", stop);
-            foreach (JsonElement item in page.GetProperty("items").EnumerateArray())
-            {
-                (string key, string itemVersion) = Identify(item);
-                objects[key] = new Cached<T>(itemVersion, read(item));
-            }
-
-            JsonElement metadata = page.GetProperty("metadata");
-            version = metadata.GetProperty("resourceVersion").GetString()!;
-            next = metadata.TryGetProperty("continue", out JsonElement more) && more.GetString() is { Length: > 0 } token
-                ? $"&continue={Uri.EscapeDataString(token)}" : "";
+            (version, next) = await api.GetAsync($"{path}?limit={options.PageSize}{_selector}{next}", page => Take(page, objects), stop);
         }
         while (next.Length > 0);
 
-        cache.Replace(objects, version, restored: ObjectCache<T>.IsNewer(_lastSeen, version));
+        cache.Replace(objects, version, restored: ObjectCache<T>.IsNewer(_lastSeen, version), _scope);
         _lastSeen = version;
         Log.Listed(log, path, objects.Count, version);
         return version;
+    }
+
+    private (string Version, string Next) Take(JsonElement page, Dictionary<string, Cached<T>> objects)
+    {
+        foreach (JsonElement item in page.GetProperty("items").EnumerateArray())
+        {
+            (string key, string version) = Identify(item);
+            objects[key] = new Cached<T>(version, read(item));
+        }
+
+        JsonElement metadata = page.GetProperty("metadata");
+        return (metadata.GetProperty("resourceVersion").GetString()!,
+            metadata.TryGetProperty("continue", out JsonElement more) && more.GetString() is { Length: > 0 } token
+                ? $"&continue={Uri.EscapeDataString(token)}" : "");
     }
 
     // Returns at the orderly end of the stream; throws when the connection fails or the version is no longer good.
@@ -131,30 +174,28 @@ internal sealed class ListWatcher<T>(
         // Watches of many replicas and kinds should not all end at the same moment.
         int seconds = Random.Shared.Next(300, 600);
         using var idle = new CancellationTokenSource(options.Idle, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(stop, idle.Token);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(
+            stop, idle.Token, _listedAgain.Task.IsCompleted ? CancellationToken.None : _again.Token);
         try
         {
             using HttpResponseMessage response = await api.OpenAsync(
                 $"{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={_version}{_selector}",
                 either.Token);
             await using Stream stream = await response.Content.ReadAsStreamAsync(either.Token);
-            using var lines = new StreamReader(stream);
-            while (await lines.ReadLineAsync(either.Token) is { } line)
+            await JsonLines.ReadAsync(stream, line =>
             {
                 idle.CancelAfter(options.Idle);
-                if (line.Length > 0)
-                {
-                    Take(line);
-                }
-            }
+                Take(line);
+            }, either.Token);
         }
-        catch (OperationCanceledException) when (idle.IsCancellationRequested && !stop.IsCancellationRequested)
+        catch (OperationCanceledException e) when (!stop.IsCancellationRequested && !IsAsked)
         {
-            throw new TimeoutException($"no line for {options.Idle.TotalSeconds:0} s");
+            // The connection's own time limit ends a server that never answers at all.
+            throw new TimeoutException(idle.IsCancellationRequested ? $"no line for {options.Idle.TotalSeconds:0} s" : e.Message, e);
         }
     }
 
-    private void Take(string line)
+    private void Take(ReadOnlySequence<byte> line)
     {
         try
         {

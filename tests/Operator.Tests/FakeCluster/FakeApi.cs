@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using System.Text;
 using System.Text.Json.Nodes;
+using DeepSpeedSharp.Operator.Api.Schema;
 using k8s;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -36,13 +37,16 @@ internal sealed class FakeApi : IAsyncDisposable
     /// <summary>Called with the number of each write, from 1, and its path; says when its client dies.</summary>
     public Func<int, string, Crash>? OnWrite { get; set; }
 
-    /// <summary>Says whether the answer to a request is lost on its way, after it was carried out.</summary>
-    public Func<HttpContext, bool>? LoseAnswer { get; set; }
+    /// <summary>Says what becomes of the answer to a request that was carried out.</summary>
+    public Func<HttpContext, AnswerFate>? Answering { get; set; }
+
+    /// <summary>What watches hear instead of what happened; null for the truth.</summary>
+    public WatchDistortion? Distortion { get; set; }
 
     /// <summary>May answer a request itself.</summary>
     public Func<HttpContext, Task<bool>>? Intercept { get; set; }
 
-    /// <summary>Writes that changed something, events not counted.</summary>
+    /// <summary>Writes, of events and leases not counted.</summary>
     public int Writes { get; private set; }
 
     /// <summary>Whether a request is being answered, or a watch is open.</summary>
@@ -73,7 +77,8 @@ internal sealed class FakeApi : IAsyncDisposable
     }
 
     /// <summary>A client of this server, known by its name.</summary>
-    public Kubernetes Client(string name = "test") => new(new KubernetesClientConfiguration { Host = Address, UserAgent = name });
+    public Kubernetes Client(string name = "test", params DelegatingHandler[] handlers) =>
+        new(new KubernetesClientConfiguration { Host = Address, UserAgent = name }, handlers);
 
     /// <summary>Cuts all connections, and all new ones until <see cref="Up"/>.</summary>
     public void Down()
@@ -165,7 +170,7 @@ internal sealed class FakeApi : IAsyncDisposable
 
         string body = await new StreamReader(context.Request.Body).ReadToEndAsync(context.RequestAborted);
         Crash crash = Crash.None;
-        bool isWrite = context.Request.Method != "GET" && path.Plural != "events";
+        bool isWrite = context.Request.Method != "GET" && path.Plural is not "events" and not "leases";
         if (isWrite)
         {
             int number;
@@ -189,11 +194,17 @@ internal sealed class FakeApi : IAsyncDisposable
             return;
         }
 
-        (HttpStatusCode code, JsonNode answer) = Answer(context, path, body);
-        if (LoseAnswer?.Invoke(context) == true)
+        (HttpStatusCode code, JsonNode answer) = Answer(context, path, body, client);
+        switch (Answering?.Invoke(context) ?? AnswerFate.Arrives)
         {
-            context.Abort();
-            return;
+            case AnswerFate.IsLost:
+                context.Abort();
+                return;
+            case AnswerFate.NeverComes:
+                await Task.Delay(Timeout.Infinite, context.RequestAborted);
+                return;
+            default:
+                break;
         }
 
         if (crash == Crash.After)
@@ -222,7 +233,7 @@ internal sealed class FakeApi : IAsyncDisposable
         }
     }
 
-    private (HttpStatusCode Code, JsonNode Answer) Answer(HttpContext context, ResourcePath path, string body)
+    private (HttpStatusCode Code, JsonNode Answer) Answer(HttpContext context, ResourcePath path, string body, string client)
     {
         string? Query(string name) => context.Request.Query.TryGetValue(name, out var value) ? value.ToString() : null;
         try
@@ -230,16 +241,18 @@ internal sealed class FakeApi : IAsyncDisposable
             return context.Request.Method switch
             {
                 "GET" when path.Plural == "policy" => (HttpStatusCode.OK, JsonNode.Parse("""{"versions":[{"version":"v1"}]}""")!),
+                "GET" when path.Plural == "customresourcedefinitions" => (HttpStatusCode.OK, JobDefinition.Build()),
+                "GET" when path.Plural == "secrets" => throw new StoreException(HttpStatusCode.Forbidden, "Forbidden", "nobody needs to read secrets"),
                 "GET" when path.Name is null => (HttpStatusCode.OK, Store.List(
                     path, Query("labelSelector") ?? "", int.Parse(Query("limit") ?? "0", CultureInfo.InvariantCulture), Query("continue"))),
                 "GET" => (HttpStatusCode.OK, Store.Get(path)),
-                "POST" => (HttpStatusCode.Created, Store.Create(path, JsonNode.Parse(body)!.AsObject())),
-                "PUT" => (HttpStatusCode.OK, Store.Put(path, JsonNode.Parse(body)!.AsObject())),
+                "POST" => (HttpStatusCode.Created, Store.Create(path, JsonNode.Parse(body)!.AsObject(), client)),
+                "PUT" => (HttpStatusCode.OK, Store.Put(path, JsonNode.Parse(body)!.AsObject(), client)),
                 "PATCH" when context.Request.ContentType == "application/apply-patch+yaml" =>
-                    (HttpStatusCode.OK, Store.Apply(path, JsonNode.Parse(body)!.AsObject())),
-                "PATCH" => (HttpStatusCode.OK, Store.Patch(path, JsonNode.Parse(body)!.AsObject())),
+                    (HttpStatusCode.OK, Store.Apply(path, JsonNode.Parse(body)!.AsObject(), client)),
+                "PATCH" => (HttpStatusCode.OK, Store.Patch(path, JsonNode.Parse(body)!.AsObject(), client)),
                 "DELETE" => (HttpStatusCode.OK, Store.Delete(path, (string?)JsonNode.Parse(body)?["preconditions"]?["uid"],
-                    (int?)JsonNode.Parse(body)?["gracePeriodSeconds"] == 0)),
+                    (int?)JsonNode.Parse(body)?["gracePeriodSeconds"] == 0, client, (string?)JsonNode.Parse(body)?["preconditions"]?["resourceVersion"])),
                 _ => throw new StoreException(HttpStatusCode.MethodNotAllowed, "MethodNotAllowed", context.Request.Method),
             };
         }
@@ -266,10 +279,20 @@ internal sealed class FakeApi : IAsyncDisposable
                 return;
             }
 
-            foreach ((long at, JsonObject line) in Store.Since(path, selector, version))
+            (IReadOnlyList<(long Version, JsonObject Line)> news, version) = Store.Since(path, selector, version);
+            if (Distortion is { } distortion)
             {
-                await LineAsync(context, line);
-                version = at;
+                if (!await distortion.WriteAsync(context, [.. news.Select(n => n.Line)], version))
+                {
+                    return;
+                }
+            }
+            else
+            {
+                foreach ((long _, JsonObject line) in news)
+                {
+                    await LineAsync(context, line);
+                }
             }
 
             await changed.WaitAsync(context.RequestAborted);
@@ -286,6 +309,14 @@ internal sealed class FakeApi : IAsyncDisposable
         await context.Response.Body.WriteAsync(Encoding.UTF8.GetBytes(line.ToJsonString() + "\n"), context.RequestAborted);
         await context.Response.Body.FlushAsync(context.RequestAborted);
     }
+}
+
+/// <summary>What becomes of an answer.</summary>
+internal enum AnswerFate
+{
+    Arrives,
+    IsLost,
+    NeverComes,
 }
 
 /// <summary>When the client of a write dies.</summary>

@@ -17,8 +17,8 @@ internal static class FakeKubelet
         };
     });
 
-    public static void End(this FakeApi api, string pod, int exitCode, DateTimeOffset time, string? message = null, string? reason = null) =>
-        api.Store.Change("pods", pod, p =>
+    public static void End(this FakeApi api, string pod, int exitCode, DateTimeOffset time, string? message = null, string? reason = null,
+        bool asEvicted = false) => api.Store.Change("pods", pod, p =>
         {
             var terminated = new JsonObject
             {
@@ -38,6 +38,10 @@ internal static class FakeKubelet
                 ["conditions"] = new JsonArray(new JsonObject { ["type"] = "Ready", ["status"] = "False" }),
                 ["containerStatuses"] = Container(new JsonObject { ["terminated"] = terminated }),
             };
+            if (asEvicted)
+            {
+                p["status"]!["reason"] = "Evicted";
+            }
         });
 
     public static void Unschedulable(this FakeApi api, string pod, string message) => api.Store.Change("pods", pod, p =>

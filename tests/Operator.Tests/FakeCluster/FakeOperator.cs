@@ -1,36 +1,34 @@
 using System.Text;
 using System.Text.Json.Nodes;
-using DeepSpeedSharp.Operator.Runtime;
-using k8s;
-using Microsoft.Extensions.Logging.Abstractions;
-using Microsoft.Extensions.Time.Testing;
 
 namespace DeepSpeedSharp.Operator.Tests.FakeCluster;
 
 /// <summary>A fake cluster with the real operator against it, and a clock that the test moves.</summary>
 internal sealed class FakeOperator : IAsyncDisposable
 {
-    private readonly CancellationTokenSource _stop = new();
-    private Kubernetes? _client;
-    private JobOperator? _operator;
-    private Task _run = Task.CompletedTask;
-    private CancellationTokenSource _current = new();
+    private OperatorProcess? _process;
     private int _starts;
 
-    private FakeOperator(FakeApi api) => Api = api;
+    private FakeOperator(FakeApi api)
+    {
+        Api = api;
+        api.Store.Time = Time;
+    }
 
     public FakeApi Api { get; }
 
-    public FakeTimeProvider Time { get; } = new(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
+    /// <summary>The clock of everything in it.</summary>
+    public ProcessClock Time { get; } = new(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
 
-    public OperatorMetrics Metrics { get; private set; } = new();
+    public OperatorMetrics Metrics => _process!.Metrics;
 
     /// <summary>Name that requests of the running operator carry.</summary>
-    public string Client => $"operator-{_starts}";
+    public string Client => _process!.Name;
 
-    public static async Task<FakeOperator> StartAsync(OperatorOptions? options = null)
+    public static async Task<FakeOperator> StartAsync(OperatorOptions? options = null, Action<FakeApi>? before = null)
     {
         var fake = new FakeOperator(await FakeApi.StartAsync());
+        before?.Invoke(fake.Api);
         fake.Start(options ?? new OperatorOptions());
         return fake;
     }
@@ -50,18 +48,12 @@ internal sealed class FakeOperator : IAsyncDisposable
     /// <summary>Starts another operator in the place of the one before, which is gone at once.</summary>
     public void Start(OperatorOptions? options = null)
     {
-        _current.Cancel();
-        _current = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
-        _starts++;
-        _client = Api.Client(Client);
-        Metrics = new OperatorMetrics();
-        _operator = new JobOperator(_client, options ?? new OperatorOptions(), new ListWatchOptions { PageSize = 2 },
-            new JobWatch(Time, Metrics, NullLogger.Instance));
-        _run = _operator.RunAsync(_current.Token);
+        _process?.Kill();
+        _process = new OperatorProcess(Api, $"operator-{++_starts}", Time, options ?? new OperatorOptions(), pageSize: 2);
     }
 
-    public void Apply(string name, string spec = """{"image":"worker:1","numNodes":2}""") => Api.Store.Create(
-        new ResourcePath("deepspeedjobs", "default", null, null),
+    public void Apply(string name, string spec = """{"image":"worker:1","numNodes":2}""", string ns = "default") => Api.Store.Create(
+        new ResourcePath("deepspeedjobs", ns, null, null),
         new JsonObject
         {
             ["apiVersion"] = "deepspeedsharp.dev/v1alpha1",
@@ -81,6 +73,9 @@ internal sealed class FakeOperator : IAsyncDisposable
 
     public bool PodExists(string pod) => Api.Store.Find("pods", pod) is not null;
 
+    /// <summary>Why the operator does not look after jobs yet.</summary>
+    public string? Waits => _operator!.Waits;
+
     /// <summary>Moves the clock in small steps until something is so; fails with the cluster's state.</summary>
     public async Task Until(Func<bool> condition, string what, Func<Task>? eachStep = null)
     {
@@ -98,9 +93,9 @@ internal sealed class FakeOperator : IAsyncDisposable
 
             Time.Advance(TimeSpan.FromMilliseconds(250));
             await Task.Delay(4, TestContext.Current.CancellationToken);
-            if (_run.IsFaulted)
+            if (_process!.Run.IsFaulted)
             {
-                await _run;
+                await _process.Run;
             }
         }
 
@@ -111,8 +106,7 @@ internal sealed class FakeOperator : IAsyncDisposable
     public Task UntilPhase(string name, string phase) => Until(() => (string?)Status(name)["phase"] == phase, $"{name} is {phase}");
 
     /// <summary>Waits until the operator has seen every change and has nothing to do until time passes.</summary>
-    public Task UntilQuiet() => Until(() => _operator!.IsQuiet(Api.Store.VersionOf("deepspeedjobs"), Api.Store.VersionOf("pods")),
-        "the operator has seen everything and has nothing to do");
+    public Task UntilQuiet() => Until(() => _process!.IsQuiet, "the operator has seen everything and has nothing to do");
 
     /// <summary>Lets the operator work for a while.</summary>
     public async Task Settle(int seconds = 20)
@@ -134,12 +128,11 @@ internal sealed class FakeOperator : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        await _stop.CancelAsync();
+        if (_process is not null)
+        {
+            await _process.DisposeAsync();
+        }
+
         await Api.DisposeAsync();
-        await Task.WhenAny(_run, Task.Delay(2000));
-        _operator?.Dispose();
-        _client?.Dispose();
-        _stop.Dispose();
-        _current.Dispose();
     }
 }

@@ -20,15 +20,29 @@ internal sealed class StoreException(HttpStatusCode code, string reason, string 
     };
 }
 
+/// <summary>One change of an object, told under the lock of the store, so that nothing slips between two of them.</summary>
+/// <param name="Plural">Kind of the object.</param>
+/// <param name="Verb">create, patch, put, apply or delete; null for what another component than a client did.</param>
+/// <param name="Client">Whose request it was; null for the world outside the operator.</param>
+/// <param name="Before">The object before, null when there was none; not to be changed.</param>
+/// <param name="After">The object after, null when it is gone; not to be changed.</param>
+internal sealed record StoreChange(string Plural, string? Verb, string? Client, JsonObject? Before, JsonObject? After);
+
 /// <summary>The objects of the fake API server, with one version for all and the history that watches need.</summary>
 internal sealed class ObjectStore
 {
+    private const int MostHistory = 6000;
+
     private readonly Lock _lock = new();
     private readonly SortedDictionary<string, JsonObject> _objects = new(StringComparer.Ordinal);
     private readonly List<(long Version, string Plural, string Type, JsonObject Object)> _history = [];
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Dictionary<string, long> _latest = [];
     private long _version = 100;
     private int _uids;
+
+    /// <summary>Clock of timestamps; without one it is always the beginning of 2026.</summary>
+    public TimeProvider? Time { get; set; }
 
     /// <summary>Watches from before this version are told that it is gone.</summary>
     public long OldestKept { get; private set; }
@@ -38,8 +52,11 @@ internal sealed class ObjectStore
     /// <summary>Called for every created object, before it is stored.</summary>
     public Action<string, JsonObject>? Creating { get; set; }
 
-    /// <summary>Called for every patched object, with the states before and after.</summary>
-    public Action<string, JsonObject, JsonObject>? Patched { get; set; }
+    /// <summary>Called for every change, right before watchers hear of it.</summary>
+    public Action<StoreChange>? Changing { get; set; }
+
+    /// <summary>Namespaces that are being deleted: nothing new is taken.</summary>
+    public HashSet<string> Terminating { get; } = [];
 
     /// <summary>Whether deleted pods that run stay, marked, until somebody ends them: as with a kubelet.</summary>
     public bool PodsEndSlowly { get; set; }
@@ -105,12 +122,18 @@ internal sealed class ObjectStore
         }
     }
 
-    public JsonObject Create(ResourcePath path, JsonObject body)
+    public JsonObject Create(ResourcePath path, JsonObject body, string? client = null)
     {
         lock (_lock)
         {
             string name = (string)body["metadata"]!["name"]!;
             string key = $"{path.Plural}/{path.Namespace}/{name}";
+            if (Terminating.Contains(path.Namespace ?? ""))
+            {
+                throw new StoreException(HttpStatusCode.Forbidden, "Forbidden",
+                    $"{path.Plural} \"{name}\" is forbidden: unable to create new content in namespace {path.Namespace} because it is being terminated");
+            }
+
             if (_objects.ContainsKey(key))
             {
                 throw new StoreException(HttpStatusCode.Conflict, "AlreadyExists", $"{path.Plural} \"{name}\" already exists");
@@ -121,15 +144,16 @@ internal sealed class ObjectStore
             JsonNode metadata = body["metadata"]!;
             metadata["namespace"] = path.Namespace;
             metadata["uid"] = $"uid-{++_uids}";
-            metadata["creationTimestamp"] = "2026-01-01T00:00:00Z";
+            metadata["creationTimestamp"] = After(TimeSpan.Zero);
             metadata["generation"] = 1L;
+            Changing?.Invoke(new StoreChange(path.Plural, "create", client, null, body));
             _objects[key] = body;
             Publish(key, "ADDED");
             return body.DeepClone().AsObject();
         }
     }
 
-    public JsonObject Patch(ResourcePath path, JsonObject patch)
+    public JsonObject Patch(ResourcePath path, JsonObject patch, string? client = null)
     {
         lock (_lock)
         {
@@ -154,13 +178,13 @@ internal sealed class ObjectStore
                 current["metadata"]!["generation"] = (long)current["metadata"]!["generation"]! + 1;
             }
 
-            Patched?.Invoke(path.Plural, whole, current);
+            Changing?.Invoke(new StoreChange(path.Plural, "patch", client, whole, current));
             Publish($"{path.Plural}/{path.Namespace}/{path.Name}", "MODIFIED");
             return current.DeepClone().AsObject();
         }
     }
 
-    public JsonObject Put(ResourcePath path, JsonObject body)
+    public JsonObject Put(ResourcePath path, JsonObject body, string? client = null)
     {
         lock (_lock)
         {
@@ -173,6 +197,7 @@ internal sealed class ObjectStore
             JsonNode metadata = current["metadata"]!.DeepClone();
             body["metadata"] = metadata;
             string key = $"{path.Plural}/{path.Namespace}/{path.Name}";
+            Changing?.Invoke(new StoreChange(path.Plural, "put", client, current, body));
             _objects[key] = body;
             Publish(key, "MODIFIED");
             return body.DeepClone().AsObject();
@@ -180,11 +205,14 @@ internal sealed class ObjectStore
     }
 
     /// <summary>Server-side apply with force, of one manager: objects are merged, lists replaced.</summary>
-    public JsonObject Apply(ResourcePath path, JsonObject body)
+    public JsonObject Apply(ResourcePath path, JsonObject body, string? client = null)
     {
         lock (_lock)
         {
-            Merge(Find(path), body);
+            JsonObject current = Find(path);
+            JsonObject before = current.DeepClone().AsObject();
+            Merge(current, body);
+            Changing?.Invoke(new StoreChange(path.Plural, "apply", client, before, current));
             Publish($"{path.Plural}/{path.Namespace}/{path.Name}", "MODIFIED");
             return Find(path).DeepClone().AsObject();
         }
@@ -195,7 +223,7 @@ internal sealed class ObjectStore
     {
         lock (_lock)
         {
-            return _history.FindLastIndex(h => h.Plural == plural) is >= 0 and var i ? _history[i].Version : 0;
+            return _latest.GetValueOrDefault(plural);
         }
     }
 
@@ -206,7 +234,9 @@ internal sealed class ObjectStore
         {
             if (_objects.TryGetValue($"{plural}/{ns}/{name}", out JsonObject? current))
             {
+                JsonObject before = current.DeepClone().AsObject();
                 change(current);
+                Changing?.Invoke(new StoreChange(plural, null, null, before, current));
                 string key = $"{plural}/{ns}/{name}";
                 bool isOver = current["metadata"]!["deletionTimestamp"] is not null && current["metadata"]!["finalizers"]?.AsArray().Count == 0;
                 Publish(key, isOver ? "DELETED" : "MODIFIED");
@@ -218,7 +248,13 @@ internal sealed class ObjectStore
         }
     }
 
-    public JsonObject Delete(ResourcePath path, string? uid, bool atOnce = true)
+    /// <summary>Deletes an object; pods that run only begin to end, when <see cref="PodsEndSlowly"/>.</summary>
+    /// <param name="path">The object.</param>
+    /// <param name="uid">Its identity, when that matters.</param>
+    /// <param name="atOnce">Whether it is gone without a grace period.</param>
+    /// <param name="client">Whose request it is.</param>
+    /// <param name="version">Its version, when that matters.</param>
+    public JsonObject Delete(ResourcePath path, string? uid, bool atOnce = true, string? client = null, string? version = null)
     {
         lock (_lock)
         {
@@ -226,6 +262,11 @@ internal sealed class ObjectStore
             if (uid is not null && uid != (string?)current["metadata"]!["uid"])
             {
                 throw new StoreException(HttpStatusCode.Conflict, "Conflict", "the UID in the precondition does not match");
+            }
+
+            if (version is not null && version != (string?)current["metadata"]!["resourceVersion"])
+            {
+                throw new StoreException(HttpStatusCode.Conflict, "Conflict", "the resource version in the precondition does not match");
             }
 
             string key = $"{path.Plural}/{path.Namespace}/{path.Name}";
@@ -238,26 +279,41 @@ internal sealed class ObjectStore
 
             if (PodsEndSlowly && !atOnce && path.Plural == "pods" && (string?)current["status"]?["phase"] == "Running")
             {
-                current["metadata"]!["deletionTimestamp"] ??= "2026-01-01T00:00:30Z";
-                current["metadata"]!["deletionGracePeriodSeconds"] ??= 30;
-                Publish(key, "MODIFIED");
+                if (current["metadata"]!["deletionTimestamp"] is null)
+                {
+                    JsonObject before = current.DeepClone().AsObject();
+                    int grace = (int?)current["spec"]?["terminationGracePeriodSeconds"] ?? 30;
+                    current["metadata"]!["deletionTimestamp"] = After(TimeSpan.FromSeconds(grace));
+                    current["metadata"]!["deletionGracePeriodSeconds"] = grace;
+                    Changing?.Invoke(new StoreChange(path.Plural, "delete", client, before, current));
+                    Publish(key, "MODIFIED");
+                }
+
                 return current.DeepClone().AsObject();
             }
 
+            Changing?.Invoke(new StoreChange(path.Plural, "delete", client, current, null));
             Publish(key, "DELETED");
             _objects.Remove(key);
             return current.DeepClone().AsObject();
         }
     }
 
-    public IReadOnlyList<(long Version, JsonObject Line)> Since(ResourcePath path, string selector, long version)
+    /// <summary>What happened after a version to the objects of a watch, and the version of the whole store at that moment.</summary>
+    public (IReadOnlyList<(long Version, JsonObject Line)> Lines, long UpTo) Since(ResourcePath path, string selector, long version)
     {
         lock (_lock)
         {
-            return [.. _history
-                .Where(h => h.Version > version && h.Plural == path.Plural && Selected(h.Object, selector)
+            int first = _history.Count;
+            while (first > 0 && _history[first - 1].Version > version)
+            {
+                first--;
+            }
+
+            return ([.. _history.Skip(first)
+                .Where(h => h.Plural == path.Plural && Selected(h.Object, selector)
                     && (path.Namespace is null || path.Namespace == (string?)h.Object["metadata"]!["namespace"]))
-                .Select(h => (h.Version, new JsonObject { ["type"] = h.Type, ["object"] = h.Object.DeepClone() }))];
+                .Select(h => (h.Version, new JsonObject { ["type"] = h.Type, ["object"] = h.Object.DeepClone() }))], _version);
         }
     }
 
@@ -293,9 +349,20 @@ internal sealed class ObjectStore
     {
         JsonObject current = _objects[key];
         current["metadata"]!["resourceVersion"] = Text(++_version);
-        _history.Add((_version, key.Split('/')[0], type, current.DeepClone().AsObject()));
+        string plural = key.Split('/')[0];
+        _latest[plural] = _version;
+        if (_history.Count >= MostHistory)
+        {
+            _history.RemoveRange(0, MostHistory / 2);
+            OldestKept = _history[0].Version - 1;
+        }
+
+        _history.Add((_version, plural, type, current.DeepClone().AsObject()));
         Signal();
     }
+
+    private string After(TimeSpan wait) =>
+        ((Time?.GetUtcNow() ?? new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero)) + wait).UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     private void Signal()
     {

@@ -177,16 +177,15 @@ public sealed class GangPlanTests
     [Fact]
     public void Effective_TakesTheLabelAndTheAdministratorsChoice_UnlessTheJobSaysOtherwise()
     {
-        var labels = new Dictionary<string, string> { ["kueue.x-k8s.io/queue-name"] = "research" };
         DeepSpeedJobSpec plain = Some.Spec();
         DeepSpeedJobSpec none = plain with { Scheduling = new SchedulingSpec { Gang = "None" } };
 
-        DeepSpeedJobSpec queued = GangPlan.Effective(plain, labels, GangScheduler.Volcano);
+        DeepSpeedJobSpec queued = GangPlan.Effective(plain, "research", GangScheduler.Volcano);
 
         Assert.Same(plain, GangPlan.Effective(plain, null, GangScheduler.None));
         Assert.Equal(("Kueue", "research"), (queued.Scheduling!.Gang, queued.Scheduling.Queue));
         Assert.Equal("Volcano", GangPlan.Effective(plain, null, GangScheduler.Volcano).Scheduling!.Gang);
-        Assert.Same(none, GangPlan.Effective(none, labels, GangScheduler.Volcano));
+        Assert.Same(none, GangPlan.Effective(none, "research", GangScheduler.Volcano));
         Assert.Equal(SpecHash.Of(plain), SpecHash.Of(GangPlan.Effective(none, null, GangScheduler.None)));
     }
 

@@ -34,6 +34,23 @@ public sealed class JobDecisionTests
     }
 
     [Fact]
+    public void PodsOfAVeryLargeJob_AreCreatedInParts()
+    {
+        JobSnapshot job = Some.NewJob(Some.Spec(1200));
+        job = job.After(JobDecision.For(job));
+        JobDecision first = JobDecision.For(job);
+        Assert.Equal((500, true, TimeSpan.Zero), (first.CreateNodes.Count, first.CreatesMore, first.RequeueAfter!.Value));
+
+        job = job.After(first) with { Pods = [.. Enumerable.Range(0, 1000).Select(i => Some.Pod(i))] };
+        JobDecision last = JobDecision.For(job);
+
+        Assert.Equal(Enumerable.Range(1000, 200), last.CreateNodes);
+        Assert.False(last.CreatesMore);
+        Assert.Equal(1000, last.Status.Nodes!.Created);
+        Assert.Equal(0, last.Status.CreatedAttempt);
+    }
+
+    [Fact]
     public void AnyDecision_OfTheSameJob_IsStable()
     {
         JobSnapshot job = Some.RunningJob();

@@ -50,6 +50,7 @@ public sealed class GoldenTests
         object?[] objects =
         [
             HeadlessService.Build(owner, spec),
+            RendezvousSecret.IsUsed(spec) ? RendezvousSecret.Build(owner, Attempt, [1, 2, 3]) : null,
             AttemptConfigMap.Build(owner, Attempt, plan, spec.Config?.ToJsonString()),
             CheckpointClaim.Build(owner, spec),
             JobGuards.NetworkPolicy(owner, spec),

@@ -185,6 +185,32 @@ public sealed class ListWatcherTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Server_ThatNeverAnswers_IsTriedAgain()
+    {
+        int silent = 0;
+        _api.Intercept = async context =>
+        {
+            if (!context.Request.Query.ContainsKey("watch") || Interlocked.Increment(ref silent) > 1)
+            {
+                return false;
+            }
+
+            await Task.Delay(Timeout.Infinite, context.RequestAborted); // not even headers
+            return true;
+        };
+        _client.Dispose();
+        _client = new Kubernetes(new KubernetesClientConfiguration { Host = _api.Address, HttpClientTimeout = TimeSpan.FromSeconds(2) });
+        Create("a");
+        Start(Fast);
+        await Holds("a");
+
+        Create("b");
+
+        await Holds("a", "b");
+        Assert.False(_run.IsCompleted);
+    }
+
+    [Fact]
     public async Task Bookmark_MovesTheVersionOn()
     {
         int watches = 0;

@@ -24,6 +24,25 @@ public sealed class RateLimitHandlerTests : IDisposable
         await Task.WhenAll(requests);
     }
 
+    [Fact]
+    public async Task LeaseAndEvents_DoNotStandBehindPods()
+    {
+        using HttpMessageInvoker client = Client(perSecond: 4, burst: 4);
+        Task<HttpResponseMessage>[] pods = [.. Enumerable.Range(0, 50).Select(_ => Send(client, HttpMethod.Post, "api/v1/namespaces/a/pods"))];
+        await Settled();
+        Assert.Equal(4, _server.Requests);
+
+        await Send(client, HttpMethod.Post, "api/v1/namespaces/a/events");
+        for (int i = 0; i < 10; i++)
+        {
+            await Send(client, HttpMethod.Put, "apis/coordination.k8s.io/v1/namespaces/a/leases/operator");
+        }
+
+        Assert.Equal(4 + 11, _server.Requests);
+        _time.Advance(TimeSpan.FromMinutes(1));
+        await Task.WhenAll(pods);
+    }
+
     [Theory]
     [InlineData("GET", HttpStatusCode.TooManyRequests, true)]
     [InlineData("POST", HttpStatusCode.TooManyRequests, true)]
@@ -49,8 +68,8 @@ public sealed class RateLimitHandlerTests : IDisposable
     private HttpMessageInvoker Client(double perSecond, int burst) =>
         new(new RateLimitHandler(perSecond, burst, _time) { InnerHandler = _server });
 
-    private static Task<HttpResponseMessage> Send(HttpMessageInvoker client, HttpMethod method) =>
-        client.SendAsync(new HttpRequestMessage(method, "http://x/"), TestContext.Current.CancellationToken);
+    private static Task<HttpResponseMessage> Send(HttpMessageInvoker client, HttpMethod method, string path = "") =>
+        client.SendAsync(new HttpRequestMessage(method, $"http://x/{path}"), TestContext.Current.CancellationToken);
 
     private static Task Settled() => Task.Delay(20, TestContext.Current.CancellationToken);
 

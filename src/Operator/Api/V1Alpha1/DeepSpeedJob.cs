@@ -48,40 +48,46 @@ public sealed class DeepSpeedJob : IKubernetesObject<V1ObjectMeta>, ISpec<DeepSp
 
     /// <summary>Reads an object as the API server sends it; never throws for a wrong type in spec or status.</summary>
     /// <param name="element">The object.</param>
-    public static DeepSpeedJob Read(JsonElement element)
+    /// <param name="known">An earlier state of an object of that name, whose spec is kept when it is the same one.</param>
+    /// <param name="complete">Adds to a spec what the cluster gives to all jobs.</param>
+    public static DeepSpeedJob Read(JsonElement element, DeepSpeedJob? known = null, Func<DeepSpeedJobSpec, DeepSpeedJobSpec>? complete = null)
     {
-        var errors = new ConfigErrors();
-        DeepSpeedJobSpec? spec = null;
-        if (element.TryGetProperty("spec", out JsonElement specElement)
-            && JsonNode.Parse(specElement.GetRawText()) is JsonObject specNode)
-        {
-            spec = DeepSpeedJobManifest.ReadSpec(specNode, errors);
-        }
-        else
-        {
-            errors.Add("spec", "it is missing", "add spec: with image, args and numNodes");
-        }
-
+        V1ObjectMeta metadata = ReadMetadata(element.GetProperty("metadata"));
+        bool isSame = known is not null && known.Metadata.Uid == metadata.Uid
+            && metadata.Generation is { } generation && known.Metadata.Generation == generation;
+        (DeepSpeedJobSpec? spec, IReadOnlyList<ConfigError> problems) = isSame ? (known!.Spec, known.Problems) : ReadSpec(element);
+        spec = isSame || spec is null || complete is null ? spec : complete(spec);
         DeepSpeedJobStatus? status = ReadStatus(element);
         return new DeepSpeedJob
         {
-            Metadata = KubernetesJson.Deserialize<V1ObjectMeta>(element.GetProperty("metadata").GetRawText()),
+            Metadata = metadata,
             Spec = spec,
             Status = status ?? new DeepSpeedJobStatus(),
-            Problems = errors.All,
+            Problems = problems,
             StatusIsReadable = status is not null,
         };
     }
 
-    /// <summary>The same object with another spec; this one stays as it is.</summary>
-    internal DeepSpeedJob With(DeepSpeedJobSpec spec) => ReferenceEquals(spec, Spec) ? this : new DeepSpeedJob
+    // Who wrote which field, and what kubectl applied last, are larger than all the rest and of no use here.
+    private static V1ObjectMeta ReadMetadata(JsonElement element)
     {
-        Metadata = Metadata,
-        Spec = spec,
-        Status = Status,
-        Problems = Problems,
-        StatusIsReadable = StatusIsReadable,
-    };
+        V1ObjectMeta metadata = KubernetesJson.Deserialize<V1ObjectMeta>(element.GetRawText());
+        metadata.ManagedFields = null;
+        metadata.Annotations?.Remove("kubectl.kubernetes.io/last-applied-configuration");
+        return metadata;
+    }
+
+    private static (DeepSpeedJobSpec? Spec, IReadOnlyList<ConfigError> Problems) ReadSpec(JsonElement element)
+    {
+        var errors = new ConfigErrors();
+        if (element.TryGetProperty("spec", out JsonElement spec) && JsonNode.Parse(spec.GetRawText()) is JsonObject node)
+        {
+            return (DeepSpeedJobManifest.ReadSpec(node, errors), errors.All);
+        }
+
+        errors.Add("spec", "it is missing", "add spec: with image, args and numNodes");
+        return (null, errors.All);
+    }
 
     private static DeepSpeedJobStatus? ReadStatus(JsonElement element)
     {

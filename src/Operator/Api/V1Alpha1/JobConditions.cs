@@ -116,7 +116,7 @@ internal static class JobConditions
             ObservedGeneration = status.ObservedGeneration,
             LastTransitionTime = before?.Status == text ? before.LastTransitionTime : now,
         };
-        return status with
+        return after == before ? status : status with
         {
             Conditions = before is null
                 ? [.. status.Conditions ?? [], after]

@@ -1,0 +1,100 @@
+using System.Diagnostics;
+using System.Globalization;
+using DeepSpeedSharp.Operator.Benchmarks;
+
+namespace DeepSpeedSharp.Operator.Server.Tests;
+
+/// <summary>The operator as a program with a proxy of its own, started again whenever it ends, as a Deployment would.</summary>
+internal sealed class OperatorProgram : IAsyncDisposable
+{
+    private static readonly (string, string)[] Environment =
+        [("POD_NAMESPACE", "default"), ("DOTNET_EnableDiagnostics", "0"), ("NO_PROXY", "*")];
+
+    private readonly ControlPlane _plane;
+    private readonly FaultyProxy _proxy;
+    private readonly string _kubeconfig;
+    private readonly CancellationTokenSource _end = new();
+    private Task _run = Task.CompletedTask;
+    private Process? _process;
+
+    private OperatorProgram(ControlPlane plane, FaultyProxy proxy, string name)
+    {
+        (_plane, _proxy, Name) = (plane, proxy, name);
+        _kubeconfig = Path.Combine(plane.Folder, $"{name}.kubeconfig");
+    }
+
+    public string Name { get; }
+
+    /// <summary>How often it was started.</summary>
+    public int Starts { get; private set; }
+
+    public static async Task<OperatorProgram> StartAsync(ControlPlane plane, string name, Faults faults, WriteLedger ledger)
+    {
+        FaultyProxy proxy = await FaultyProxy.StartAsync(plane.Server, name, faults, ledger);
+        var program = new OperatorProgram(plane, proxy, name);
+        string direct = await File.ReadAllTextAsync(plane.Kubeconfig);
+        await File.WriteAllTextAsync(program._kubeconfig,
+            direct.Replace($"\"{plane.Server}\", insecure-skip-tls-verify: true", $"\"{proxy.Address}\"", StringComparison.Ordinal));
+        program._run = program.RunAsync();
+        return program;
+    }
+
+    /// <summary>kill -KILL.</summary>
+    public void Kill() => Signal("KILL");
+
+    /// <summary>kill -STOP, and after a while kill -CONT.</summary>
+    public async Task StopForAsync(TimeSpan time, CancellationToken cancel)
+    {
+        Signal("STOP");
+        try
+        {
+            await Task.Delay(time, cancel);
+        }
+        finally
+        {
+            Signal("CONT");
+        }
+    }
+
+    /// <summary>The last lines it logged.</summary>
+    public string Log => _plane.LogOf(Name);
+
+    public async ValueTask DisposeAsync()
+    {
+        await _end.CancelAsync();
+        Signal("KILL");
+        await _run;
+        await _proxy.DisposeAsync();
+        _end.Dispose();
+    }
+
+    private async Task RunAsync()
+    {
+        string program = Path.Combine(AppContext.BaseDirectory, "deepspeed-operator");
+        while (!_end.IsCancellationRequested)
+        {
+            Starts++;
+            string arguments = string.Create(CultureInfo.InvariantCulture,
+                $"--kubeconfig {_kubeconfig} --metrics-port {ControlPlane.FreePorts(1)[0]} --leader-elect true --qps 200 --burst 400 --watch-nodes false");
+            var start = new ProcessStartInfo("/bin/sh", ["-c", $"exec {program} {arguments} >>{_plane.Folder}/{Name}.log 2>&1"]);
+            foreach ((string variable, string value) in Environment)
+            {
+                start.Environment[variable] = value;
+            }
+
+            start.Environment["POD_NAME"] = Name;
+            _process = Process.Start(start)!;
+            await _process.WaitForExitAsync(CancellationToken.None);
+            await Task.Delay(500, _end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private void Signal(string signal)
+    {
+        if (_process is { HasExited: false } process)
+        {
+            using Process kill = Process.Start("/bin/kill", [$"-{signal}", process.Id.ToString(CultureInfo.InvariantCulture)]);
+            kill.WaitForExit();
+        }
+    }
+}

@@ -1,0 +1,146 @@
+using System.Collections.Immutable;
+using System.Text.Json.Nodes;
+using DeepSpeedSharp.Operator.Tests.FakeCluster;
+
+namespace DeepSpeedSharp.Operator.Tests.Chaos;
+
+/// <summary>What kind of thing ended a pod.</summary>
+internal enum Fate
+{
+    Disruption,
+    Refusal,
+    Counted,
+}
+
+/// <summary>Something that ended a pod.</summary>
+/// <param name="Rank">Its index.</param>
+/// <param name="Fate">What it was.</param>
+/// <param name="At">When it happened.</param>
+/// <param name="AfterSuccess">How long before that the pod had succeeded; null when it had not.</param>
+internal sealed record Fact(int Rank, Fate Fate, DateTimeOffset At, TimeSpan? AfterSuccess);
+
+/// <summary>What there is at a moment.</summary>
+internal sealed record Moment(ImmutableDictionary<string, SeenPod> Pods, ImmutableDictionary<string, Outage> Outages);
+
+/// <summary>A time in which a machine did not answer.</summary>
+internal sealed record Outage(DateTimeOffset Since, DateTimeOffset? Until);
+
+/// <summary>Everything that really happened, whatever the operator was told. Written under the lock of the store.</summary>
+internal sealed class History(TimeProvider time)
+{
+    private static readonly TimeSpan Recent = TimeSpan.FromMinutes(5);
+    private readonly Dictionary<(string Job, int Attempt), List<Fact>> _facts = [];
+    private readonly Dictionary<(string Job, int Attempt), Dictionary<int, DateTimeOffset>> _succeeded = [];
+    private readonly List<(DateTimeOffset At, string Holder)> _holders = [];
+
+    /// <summary>What there is now.</summary>
+    public Moment Now { get; private set; } = new([], []);
+
+    /// <summary>Objects that somebody deleted by hand and that were not made again, as plural/name.</summary>
+    public HashSet<string> DeletedByHand { get; } = [];
+
+    /// <summary>What ended pods of an attempt before they succeeded.</summary>
+    public IReadOnlyList<Fact> Facts(string job, int attempt) => _facts.GetValueOrDefault((job, attempt)) ?? [];
+
+    /// <summary>Ranks that succeeded in an attempt.</summary>
+    public IReadOnlySet<int> Succeeded(string job, int attempt) => _succeeded.GetValueOrDefault((job, attempt))?.Keys.ToHashSet() ?? [];
+
+    /// <summary>How often the lease changed hands.</summary>
+    public int Takeovers => _holders.Count(h => h.Holder.Length > 0);
+
+    /// <summary>Whether a client held the lease at a moment.</summary>
+    public bool Held(string client, DateTimeOffset moment) =>
+        (_holders.FindLastIndex(h => h.At < moment) is >= 0 and var i && _holders[i].Holder == client)
+        || _holders.Any(h => h.At == moment && h.Holder == client);
+
+    /// <summary>Whether the machine of a pod was silent for so long that it could be given up, now or a little while ago.</summary>
+    public bool MayBeLost(SeenPod pod, TimeSpan nodeLoss) => pod.Machine is { } machine
+        && Now.Outages.TryGetValue(machine, out Outage? outage)
+        && (outage.Until ?? time.GetUtcNow()) - outage.Since >= nodeLoss - TimeSpan.FromSeconds(1)
+        && (outage.Until is null || time.GetUtcNow() - outage.Until < Recent);
+
+    /// <summary>Notes a change.</summary>
+    public void Note(StoreChange change)
+    {
+        switch (change.Plural)
+        {
+            case "pods":
+                NotePod(change);
+                break;
+            case "nodes":
+                NoteMachine(change);
+                break;
+            case "leases" when (string?)change.After?["spec"]?["holderIdentity"] is { } holder
+                && (_holders.Count == 0 || _holders[^1].Holder != holder):
+                _holders.Add((time.GetUtcNow(), holder));
+                break;
+            default:
+                break;
+        }
+
+        if (change is { Verb: "create", After: { } made })
+        {
+            DeletedByHand.Remove($"{change.Plural}/{made["metadata"]!["name"]}");
+        }
+    }
+
+    private void NotePod(StoreChange change)
+    {
+        (SeenPod? before, SeenPod? after) = (SeenPod.Read(change.Before), SeenPod.Read(change.After));
+        if ((after ?? before) is not { } pod)
+        {
+            return;
+        }
+
+        Now = Now with { Pods = after is null ? Now.Pods.Remove(pod.Uid) : Now.Pods.SetItem(pod.Uid, after) };
+        (string, int) key = (pod.JobUid, pod.Attempt);
+        if (before is null && _facts.TryGetValue(key, out List<Fact>? earlier))
+        {
+            earlier.RemoveAll(f => f.Rank == pod.Rank); // made again, before all pods of its attempt were there
+        }
+
+        if (after?.Phase == "Succeeded" && before?.Phase != "Succeeded")
+        {
+            (_succeeded.TryGetValue(key, out Dictionary<int, DateTimeOffset>? ranks) ? ranks : _succeeded[key] = []).TryAdd(pod.Rank, time.GetUtcNow());
+        }
+
+        // Also of one that succeeded: nobody may have heard of that yet.
+        TimeSpan? afterSuccess = _succeeded.TryGetValue(key, out Dictionary<int, DateTimeOffset>? known) && known.TryGetValue(pod.Rank, out DateTimeOffset succeeded)
+            ? time.GetUtcNow() - succeeded : null;
+        bool vanished = after is null && change.Client is null;
+        bool beginsToEnd = after?.DeletedAt is not null && before?.DeletedAt is null && change.Client is null;
+        bool failed = after?.Phase == "Failed" && (before?.Phase != "Failed" || (after.WasEvicted && !before.WasEvicted));
+        if (vanished || beginsToEnd)
+        {
+            Add(Fate.Disruption);
+        }
+
+        if (failed)
+        {
+            Add(Cause.FateOf(after!));
+        }
+
+        void Add(Fate fate) => (_facts.TryGetValue(key, out List<Fact>? facts) ? facts : _facts[key] = [])
+            .Add(new Fact(pod.Rank, fate, time.GetUtcNow(), afterSuccess));
+    }
+
+    private void NoteMachine(StoreChange change)
+    {
+        if (change.After is not { } machine)
+        {
+            return;
+        }
+
+        string name = (string)machine["metadata"]!["name"]!;
+        JsonNode? ready = SeenPod.ConditionOf(machine["status"], "Ready");
+        Outage? outage = Now.Outages.GetValueOrDefault(name);
+        if (ready is null)
+        {
+            return;
+        }
+
+        outage = (string?)ready["status"] == "True" ? (outage is { Until: null } ? outage with { Until = time.GetUtcNow() } : outage)
+            : outage is { Until: null } ? outage : new Outage(SeenPod.Time(ready["lastTransitionTime"])!.Value, null);
+        Now = Now with { Outages = outage is null ? Now.Outages : Now.Outages.SetItem(name, outage) };
+    }
+}

@@ -1,0 +1,76 @@
+using System.Globalization;
+
+namespace DeepSpeedSharp.Operator.Tests.Chaos;
+
+/// <summary>Ten thousand things that happen to clusters, in random order, while every promise about attempts is checked at
+/// every single write, and the state of everything after each step of a calm day.</summary>
+/// <remarks>
+/// <c>RANDOM_EVENTS_SEED</c> repeats a run, as far as two processors allow, and <c>RANDOM_EVENTS</c> is the number of events, for
+/// long runs. The rules that are judged are in <see cref="Promises"/>, <see cref="StatusPromises"/> and <see cref="StateJudge"/>.
+/// </remarks>
+public sealed class RandomEventsTests
+{
+    private const int CalmSteps = 60;
+    private const int StormSteps = 140;
+    private static readonly int Events = Number("RANDOM_EVENTS") ?? 10_000;
+
+    /// <summary>Scenarios 60, 61, 62, 63, 65, 66 and 67, all at once.</summary>
+    [Theory]
+    [InlineData(Replication.Single, 0.4)]
+    [InlineData(Replication.Elected, 0.4)]
+    [InlineData(Replication.Raced, 0.2)]
+    public async Task AnyEvents_InAnyOrder_KeepEveryPromise(Replication replication, double share)
+    {
+        int seed = Number("RANDOM_EVENTS_SEED") ?? Random.Shared.Next();
+        string run = string.Create(CultureInfo.InvariantCulture, $"RANDOM_EVENTS_SEED={seed}, {replication}");
+        TestContext.Current.TestOutputHelper?.WriteLine(run);
+        await using World world = await World.StartAsync(replication, seed);
+        try
+        {
+            await world.HealAsync();
+            while (world.Event < Events * share)
+            {
+                for (int i = 0; i < CalmSteps; i++)
+                {
+                    await world.CalmStepAsync();
+                }
+
+                world.BeginStorm();
+                for (int i = 0; i < StormSteps; i++)
+                {
+                    await world.StormStepAsync();
+                }
+
+                await world.HealAsync();
+            }
+
+            await world.EndAsync();
+            EverythingHappened(world, replication);
+        }
+        catch (Exception e) when (e is not OperationCanceledException)
+        {
+            Assert.Fail(string.Create(CultureInfo.InvariantCulture, $"{run}, event {world.Event}: {e.Message}\n{e.StackTrace}"));
+        }
+        finally
+        {
+            TestContext.Current.TestOutputHelper?.WriteLine(string.Join(", ", world.Seen.Select(s => $"{s.Key}: {s.Value}")));
+        }
+    }
+
+    // A cluster in which nothing starts would keep every promise.
+    private static void EverythingHappened(World world, Replication replication)
+    {
+        string[] wanted =
+        [
+            "restarts", "disruptions", "resizes", "resumes", "pauses", "suspensions", "ended Complete", "ended MaxRestartsExceeded",
+            "jobs deleted after their time", "failed requests", "distorted events", "operators started",
+            .. replication == Replication.Raced ? Array.Empty<string>() : ["causes judged"],
+            .. replication == Replication.Elected ? new[] { "takeovers" } : [],
+        ];
+        Assert.All(wanted, what => Assert.True(world.Seen.GetValueOrDefault(what) >= Math.Min(5, world.Event / 500), $"only {world.Seen.GetValueOrDefault(what)} {what}"));
+        Assert.True(world.Seen.Keys.Count(k => k.StartsWith("pods of image", StringComparison.Ordinal)) > 3, "no edited pods");
+    }
+
+    private static int? Number(string variable) =>
+        int.TryParse(Environment.GetEnvironmentVariable(variable), NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : null;
+}
