@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using DeepSpeedSharp.Operator.Tests.FakeCluster;
 
 namespace DeepSpeedSharp.Operator.Tests;

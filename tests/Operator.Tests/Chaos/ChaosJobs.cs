@@ -34,7 +34,7 @@ internal static class ChaosJobs
     public static string Edit(string job, int number, Func<int, int> random) => random(8) switch
     {
         0 or 1 or 2 => $$"""{"image":"w{{number % 50}}"}""",
-        3 => $$$"""{"template":{"metadata":{"labels":{"edit":"e{{{number % 50}}}"}}}}""",
+        3 => $$$$$"""{"template":{"metadata":{"labels":{"edit":"e{{{{{number % 50}}}}}"}}}}""",
         4 when job != "elastic" => """{"numNodes":0}""",
         _ => $$"""{"numNodes":{{random(job == "strict" ? 3 : 6) + 1}}}""",
     };

@@ -50,8 +50,7 @@ internal sealed class History(TimeProvider time)
 
     /// <summary>Whether a client held the lease at a moment.</summary>
     public bool Held(string client, DateTimeOffset moment) =>
-        (_holders.FindLastIndex(h => h.At < moment) is >= 0 and var i && _holders[i].Holder == client)
-        || _holders.Any(h => h.At == moment && h.Holder == client);
+        _holders.FindLast(h => h.At < moment).Holder == client || _holders.Any(h => h.At == moment && h.Holder == client);
 
     /// <summary>Whether the machine of a pod was silent for so long that it could be given up, now or a little while ago.</summary>
     public bool MayBeLost(SeenPod pod, TimeSpan nodeLoss) => pod.Machine is { } machine
@@ -70,9 +69,8 @@ internal sealed class History(TimeProvider time)
             case "nodes":
                 NoteMachine(change);
                 break;
-            case "leases" when (string?)change.After?["spec"]?["holderIdentity"] is { } holder
-                && (_holders.Count == 0 || _holders[^1].Holder != holder):
-                _holders.Add((time.GetUtcNow(), holder));
+            case "leases":
+                NoteLease(change.After);
                 break;
             default:
                 break;
@@ -124,6 +122,15 @@ internal sealed class History(TimeProvider time)
             .Add(new Fact(pod.Rank, fate, time.GetUtcNow(), afterSuccess));
     }
 
+    private void NoteLease(JsonNode? lease)
+    {
+        string holder = (string?)lease?["spec"]?["holderIdentity"] ?? "";
+        if (_holders.Count == 0 || _holders[^1].Holder != holder)
+        {
+            _holders.Add((time.GetUtcNow(), holder));
+        }
+    }
+
     private void NoteMachine(StoreChange change)
     {
         if (change.After is not { } machine)
@@ -139,8 +146,16 @@ internal sealed class History(TimeProvider time)
             return;
         }
 
-        outage = (string?)ready["status"] == "True" ? (outage is { Until: null } ? outage with { Until = time.GetUtcNow() } : outage)
-            : outage is { Until: null } ? outage : new Outage(SeenPod.Time(ready["lastTransitionTime"])!.Value, null);
+        bool wasSilent = outage is { Until: null };
+        if ((string?)ready["status"] == "True")
+        {
+            outage = wasSilent ? outage! with { Until = time.GetUtcNow() } : outage;
+        }
+        else if (!wasSilent)
+        {
+            outage = new Outage(SeenPod.Time(ready["lastTransitionTime"])!.Value, null);
+        }
+
         Now = Now with { Outages = outage is null ? Now.Outages : Now.Outages.SetItem(name, outage) };
     }
 }

@@ -16,7 +16,7 @@ public sealed class RandomEventsTests
 
     /// <summary>Scenarios 60, 61, 62, 63, 65, 66 and 67, all at once.</summary>
     [Theory]
-    [InlineData(Replication.Single, 0.4)]
+    [InlineData(Replication.Alone, 0.4)]
     [InlineData(Replication.Elected, 0.4)]
     [InlineData(Replication.Raced, 0.2)]
     public async Task AnyEvents_InAnyOrder_KeepEveryPromise(Replication replication, double share)

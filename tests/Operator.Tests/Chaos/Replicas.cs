@@ -9,7 +9,7 @@ namespace DeepSpeedSharp.Operator.Tests.Chaos;
 public enum Replication
 {
     /// <summary>One.</summary>
-    Single,
+    Alone,
 
     /// <summary>Two, of which a lease chooses one.</summary>
     Elected,
@@ -38,7 +38,7 @@ internal sealed class Replicas : IAsyncDisposable
     public Replicas(FakeApi api, FakeTimeProvider time, Replication replication, ConcurrentDictionary<string, ProcessClock> clocks)
     {
         (_api, _time, _replication, _clocks) = (api, time, replication, clocks);
-        _processes = [.. Enumerable.Range(0, replication == Replication.Single ? 1 : 2).Select(_ => Start())];
+        _processes = [.. Enumerable.Range(0, replication == Replication.Alone ? 1 : 2).Select(_ => Start())];
     }
 
     public IReadOnlyList<OperatorProcess> Processes => _processes;

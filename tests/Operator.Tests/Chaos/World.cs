@@ -249,7 +249,11 @@ internal sealed class World : IAsyncDisposable
                     },
                     ["ownerReferences"] = _dice.Chance(0.5) ? new JsonArray() : new JsonArray(new JsonObject
                     {
-                        ["apiVersion"] = "batch/v1", ["kind"] = "Job", ["name"] = name, ["uid"] = (string?)job["metadata"]!["uid"], ["controller"] = true,
+                        ["apiVersion"] = "batch/v1",
+                        ["kind"] = "Job",
+                        ["name"] = name,
+                        ["uid"] = (string?)job["metadata"]!["uid"],
+                        ["controller"] = true,
                     }),
                 },
                 ["spec"] = new JsonObject(),

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using DeepSpeedSharp.Operator.Commands;
+using Microsoft.Extensions.Logging;
 using YamlDotNet.RepresentationModel;
 
 namespace DeepSpeedSharp.Operator.Tests.Chart;

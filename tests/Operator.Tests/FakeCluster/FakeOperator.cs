@@ -74,7 +74,7 @@ internal sealed class FakeOperator : IAsyncDisposable
     public bool PodExists(string pod) => Api.Store.Find("pods", pod) is not null;
 
     /// <summary>Why the operator does not look after jobs yet.</summary>
-    public string? Waits => _operator!.Waits;
+    public string? Waits => _process!.Waits;
 
     /// <summary>Moves the clock in small steps until something is so; fails with the cluster's state.</summary>
     public async Task Until(Func<bool> condition, string what, Func<Task>? eachStep = null)

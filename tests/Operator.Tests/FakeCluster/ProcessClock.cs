@@ -107,7 +107,7 @@ internal sealed class ProcessClock(DateTimeOffset start) : TimeProvider
             }
         }
 
-        public void Dispose() => Change(System.Threading.Timeout.InfiniteTimeSpan, System.Threading.Timeout.InfiniteTimeSpan);
+        public void Dispose() => Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
 
         public ValueTask DisposeAsync()
         {

@@ -125,7 +125,7 @@ public sealed class RobustnessScenarios
 
         DateTimeOffset deleted = cluster.Time.GetUtcNow();
         cluster.Api.Store.Delete(new ResourcePath("pods", "default", "a-1-1", null), null, atOnce: false);
-        await cluster.Until(() => cluster.Api.Store.Find("pods", "a-1-0") is null or { } pod && pod["metadata"]!["deletionTimestamp"] is not null, "the others are ended");
+        await cluster.Until(() => cluster.Api.Store.Find("pods", "a-1-0")?["metadata"]!["deletionTimestamp"] is not null, "the others are ended");
         cluster.Api.Kill("pods", "a-1-0");
         await cluster.Until(() => cluster.PodExists("a-2-1"), "the job goes on");
 

@@ -1,6 +1,5 @@
 using System.Text;
 using System.Text.Json.Nodes;
-using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Resources;
 using DeepSpeedSharp.Operator.Tests.FakeCluster;
 using DeepSpeedSharp.Operator.Tests.Planning;

@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using DeepSpeedSharp.Operator.Serving;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
@@ -101,7 +102,7 @@ public sealed class EndpointsTests : IDisposable
     [Fact]
     public void OwnCertificate_IsMadeAnewLongBeforeItEnds()
     {
-        var time = new FakeTimeProvider(DateTimeOffset.UtcNow);
+        var time = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
         var certificate = new ServingCertificate(null, "deepspeed-operator", time, NullLogger.Instance);
         string first = certificate.Current().TargetCertificate.Thumbprint;
         Assert.Equal(first, certificate.Current().TargetCertificate.Thumbprint);
@@ -115,7 +116,7 @@ public sealed class EndpointsTests : IDisposable
     {
         options.Check();
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
-        Microsoft.Extensions.Logging.LoggingBuilderExtensions.ClearProviders(builder.Logging);
+        builder.Logging.ClearProviders();
         Endpoints.Listen(builder.WebHost, options, TimeProvider.System);
         WebApplication app = builder.Build();
         Endpoints.Map(app, options, new OperatorMetrics(), () => waits, access: null);
@@ -138,10 +139,10 @@ public sealed class EndpointsTests : IDisposable
         using var rootKey = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         var root = new CertificateRequest($"CN=authority of {name}", rootKey, HashAlgorithmName.SHA256);
         root.CertificateExtensions.Add(new X509BasicConstraintsExtension(true, false, 0, true));
-        X509Certificate2 authority = root.CreateSelfSigned(DateTimeOffset.UtcNow.AddHours(-1), DateTimeOffset.UtcNow.AddDays(2));
+        X509Certificate2 authority = root.CreateSelfSigned(TimeProvider.System.GetUtcNow().AddHours(-1), TimeProvider.System.GetUtcNow().AddDays(2));
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         using X509Certificate2 leaf = new CertificateRequest($"CN={name}", key, HashAlgorithmName.SHA256)
-            .Create(authority, DateTimeOffset.UtcNow.AddMinutes(-30), DateTimeOffset.UtcNow.AddDays(1), [1, 2, 3]);
+            .Create(authority, TimeProvider.System.GetUtcNow().AddMinutes(-30), TimeProvider.System.GetUtcNow().AddDays(1), [1, 2, 3]);
         File.WriteAllText(Path.Combine(_folder, "tls.crt"), $"{leaf.ExportCertificatePem()}\n{authority.ExportCertificatePem()}\n");
         File.WriteAllText(Path.Combine(_folder, "tls.key"), key.ExportPkcs8PrivateKeyPem());
         return authority;
