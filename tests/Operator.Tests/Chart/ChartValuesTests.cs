@@ -34,10 +34,13 @@ public sealed class ChartValuesTests
         ["controller.logLevel"] = ["controller.logLevel=debug"],
         ["controller.logFormat"] = ["controller.logFormat=text"],
         ["metrics.enabled"] = ["metrics.enabled=false", "metrics.secure=false", "metrics.tlsSecretName=", "metrics.serviceMonitor.enabled=false"],
+        ["metrics.port"] = ["metrics.port=9090"],
         ["metrics.secure"] = ["metrics.secure=false", "metrics.tlsSecretName="],
         ["metrics.serviceMonitor.relabelings"] = ["metrics.serviceMonitor.relabelings[0].action=drop"],
         ["metrics.serviceMonitor.metricRelabelings"] = ["metrics.serviceMonitor.metricRelabelings[0].action=drop"],
         ["metrics.serviceMonitor.scrapeTimeout"] = ["metrics.serviceMonitor.scrapeTimeout=9s"],
+        ["metrics.grafanaDashboard.labels.grafana_dashboard"] = ["metrics.grafanaDashboard.labels.grafana_dashboard=other"],
+        ["securityContext.capabilities.drop"] = ["securityContext.capabilities.drop[0]=NET_RAW"],
         ["tolerations"] = ["tolerations[0].operator=Exists"],
         ["topologySpreadConstraints"] = ["topologySpreadConstraints[0].topologyKey=zone"],
         ["extraArgs"] = ["extraArgs[0]=--log-format=text"],
@@ -141,7 +144,7 @@ public sealed class ChartValuesTests
         return value switch
         {
             YamlScalarNode { Value: "true" } => $"{path}=false",
-            YamlScalarNode { Value: "false" } => $"{path}=true",
+            YamlScalarNode { Value: "false" } => AllOn.Contains($"{path}=true") ? $"{path}=false" : $"{path}=true",
             YamlScalarNode scalar when int.TryParse(scalar.Value, CultureInfo.InvariantCulture, out int number) => $"{path}={number + 1}",
             YamlScalarNode scalar when scalar.Value is [>= '0' and <= '9', ..] && scalar.Value.EndsWith('s') => $"{path}=7s",
             YamlScalarNode => $"{path}=other",

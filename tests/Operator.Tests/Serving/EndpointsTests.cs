@@ -133,19 +133,27 @@ public sealed class EndpointsTests : IDisposable
         return ((int)answer.StatusCode, await answer.Content.ReadAsStringAsync(TestContext.Current.CancellationToken));
     }
 
-    // A certificate of an authority of its own, as kubelet mounts it.
+    // A certificate with the one of its authority, as kubelet mounts them.
     private X509Certificate2 Write(string name)
     {
-        using var rootKey = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-        var root = new CertificateRequest($"CN=authority of {name}", rootKey, HashAlgorithmName.SHA256);
-        root.CertificateExtensions.Add(new X509BasicConstraintsExtension(true, false, 0, true));
-        X509Certificate2 authority = root.CreateSelfSigned(TimeProvider.System.GetUtcNow().AddHours(-1), TimeProvider.System.GetUtcNow().AddDays(2));
+        DateTimeOffset now = TimeProvider.System.GetUtcNow();
+        using ECDsa rootKey = ECDsa.Create(ECCurve.NamedCurves.nistP256), authorityKey = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        using X509Certificate2 root = Authority($"CN=root of {name}", rootKey).CreateSelfSigned(now.AddHours(-2), now.AddDays(3));
+        using X509Certificate2 made = Authority($"CN=authority of {name}", authorityKey).Create(root, now.AddHours(-1), now.AddDays(2), [1, 2]);
+        X509Certificate2 authority = made.CopyWithPrivateKey(authorityKey);
         using X509Certificate2 leaf = new CertificateRequest($"CN={name}", key, HashAlgorithmName.SHA256)
-            .Create(authority, TimeProvider.System.GetUtcNow().AddMinutes(-30), TimeProvider.System.GetUtcNow().AddDays(1), [1, 2, 3]);
+            .Create(authority, now.AddMinutes(-30), now.AddDays(1), [1, 2, 3]);
         File.WriteAllText(Path.Combine(_folder, "tls.crt"), $"{leaf.ExportCertificatePem()}\n{authority.ExportCertificatePem()}\n");
         File.WriteAllText(Path.Combine(_folder, "tls.key"), key.ExportPkcs8PrivateKeyPem());
         return authority;
+    }
+
+    private static CertificateRequest Authority(string name, ECDsa key)
+    {
+        var request = new CertificateRequest(name, key, HashAlgorithmName.SHA256);
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(true, false, 0, true));
+        return request;
     }
 
     private static int FreePort()
