@@ -53,7 +53,8 @@ internal static class CheckpointDirectory
 
     /// <summary>Puts a written checkpoint in its place, and then names it in <c>latest</c>.</summary>
     /// <param name="directory">The folder of checkpoints.</param>
-    /// <param name="temporary">Where it was written; all its files are on disk.</param>
+    /// <param name="temporary">Where it was written; all its files are on disk. Everything is published by renames out of
+    /// the folder that it lies in, so that whoever takes that folder away ends this.</param>
     /// <param name="manifest">Its manifest.</param>
     /// <param name="saveLatest">False leaves <c>latest</c> as it is.</param>
     /// <returns>Its folder.</returns>
@@ -65,7 +66,8 @@ internal static class CheckpointDirectory
         DurableFiles.ReplaceFolder(temporary, folder, folder + Aside);
         if (saveLatest)
         {
-            DurableFiles.Replace(Path.Combine(directory, LatestFileName), Encoding.UTF8.GetBytes(manifest.Tag));
+            DurableFiles.Replace(Path.Combine(directory, LatestFileName), Encoding.UTF8.GetBytes(manifest.Tag),
+                Path.GetDirectoryName(temporary)!);
         }
 
         return folder;
@@ -90,6 +92,23 @@ internal static class CheckpointDirectory
         foreach (string left in Directory.GetDirectories(directory, ".*" + Unfinished))
         {
             Directory.Delete(left, recursive: true);
+        }
+    }
+
+    /// <summary>Takes a folder away from whoever writes in it: at once by a rename, then its files.</summary>
+    /// <param name="directory">The folder of checkpoints.</param>
+    /// <param name="folder">A folder in it.</param>
+    public static void Discard(string directory, string folder)
+    {
+        string aside = Path.Combine(directory, $".{Guid.NewGuid().ToString("N")[..8]}{Unfinished}");
+        try
+        {
+            Directory.Move(folder, aside);
+            Directory.Delete(aside, recursive: true);
+        }
+        catch (IOException) when (!Directory.Exists(folder))
+        {
+            // Somebody else was faster, or still writes to an open file in there: the next save removes the rest.
         }
     }
 

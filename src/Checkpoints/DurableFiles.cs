@@ -6,9 +6,12 @@ namespace DeepSpeedSharp.Checkpoints;
 internal static partial class DurableFiles
 {
     /// <summary>Writes a file beside its place and moves it there, so that readers see the old or the new one.</summary>
-    public static void Replace(string path, ReadOnlySpan<byte> content)
+    /// <param name="path">The file.</param>
+    /// <param name="content">What is in it afterwards.</param>
+    /// <param name="folder">Where to write it first, on the same file system; null for the folder it belongs to.</param>
+    public static void Replace(string path, ReadOnlySpan<byte> content, string? folder = null)
     {
-        string part = path + ".part";
+        string part = Path.Combine(folder ?? Path.GetDirectoryName(path)!, Path.GetFileName(path) + ".part");
         using (var file = new FileStream(part, FileMode.Create, FileAccess.Write))
         {
             file.Write(content);
@@ -36,7 +39,17 @@ internal static partial class DurableFiles
             Directory.Move(to, aside);
         }
 
-        Directory.Move(from, to);
+        try
+        {
+            Directory.Move(from, to);
+        }
+        catch (IOException) when (!Directory.Exists(from) && Directory.Exists(aside) && !Directory.Exists(to))
+        {
+            // Somebody took the finished folder away; the earlier one stays in force.
+            Directory.Move(aside, to);
+            throw;
+        }
+
         SyncFolder(Path.GetDirectoryName(to)!);
         if (Directory.Exists(aside))
         {

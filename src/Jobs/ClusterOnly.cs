@@ -12,6 +12,7 @@ public static class ClusterOnly
             ("template", spec.Template is not null),
             ("elastic", spec.Elastic is not null),
             ("scheduling", spec.Scheduling is not null),
+            ("model", spec.Model is not null),
             ("network", spec.Network is not null),
             ("shm", spec.Shm is not null),
             ("progress", spec.Progress is not null),

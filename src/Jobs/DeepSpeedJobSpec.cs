@@ -10,6 +10,8 @@ namespace DeepSpeedSharp.Jobs;
 [Rule("!(has(self.config) && has(self.configRef))", "give at most one of config and configRef")]
 [Rule("!has(self.elastic) || self.elastic.minNodes <= self.elastic.maxNodes", "elastic.minNodes must not be greater than elastic.maxNodes")]
 [Rule("has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy == oldSelf.managedBy)", "managedBy cannot be changed")]
+[Rule(GangRules.MayChange + " || (has(self.scheduling) && has(self.scheduling.gang) ? self.scheduling.gang : '') == (has(oldSelf.scheduling) && has(oldSelf.scheduling.gang) ? oldSelf.scheduling.gang : '')", "scheduling.gang can be changed only while the job is suspended")]
+[Rule(GangRules.MayChange + " || (has(self.scheduling) && has(self.scheduling.queue) ? self.scheduling.queue : '') == (has(oldSelf.scheduling) && has(oldSelf.scheduling.queue) ? oldSelf.scheduling.queue : '')", "scheduling.queue can be changed only while the job is suspended")]
 public sealed record DeepSpeedJobSpec
 {
     /// <summary>Container image of the worker.</summary>
@@ -130,6 +132,10 @@ public sealed record DeepSpeedJobSpec
     [OneOf("AllNodes", "Rank0")]
     [Default("AllNodes")]
     public string? SuccessPolicy { get; init; }
+
+    /// <summary>What the operator is told about the model.</summary>
+    [Description("What the operator is told about the model, for the estimate of memory in the status. Nothing else depends on it.")]
+    public ModelSpec? Model { get; init; }
 
     /// <summary>Where pods run.</summary>
     [Description("Where pods run.")]

@@ -93,6 +93,23 @@ public static class JobDefaults
     /// <summary>Seconds a pod gets to save a last checkpoint.</summary>
     public static int GracePeriodSeconds(this DeepSpeedJobSpec spec) => spec.Checkpoint?.GracePeriodSeconds ?? 120;
 
+    /// <summary>Who places all pods together or none.</summary>
+    public static GangScheduler Gang(this DeepSpeedJobSpec spec) =>
+        Enum.TryParse(spec.Scheduling?.Gang, out GangScheduler gang) ? gang : GangScheduler.None;
+
+    /// <summary>Pods that must find a place at once.</summary>
+    public static int MinAvailable(this DeepSpeedJobSpec spec) =>
+        Math.Min(spec.Scheduling?.MinAvailable ?? spec.Elastic?.MinNodes ?? spec.Pods(), spec.Pods());
+
+    /// <summary>Scheduler of the pods; null for the cluster's own.</summary>
+    public static string? SchedulerName(this DeepSpeedJobSpec spec) =>
+        !string.IsNullOrEmpty(spec.Scheduling?.SchedulerName) ? spec.Scheduling.SchedulerName : spec.Gang() switch
+        {
+            GangScheduler.Volcano => "volcano",
+            GangScheduler.Coscheduling => "scheduler-plugins-scheduler", // as its Helm chart names it
+            _ => null,
+        };
+
     /// <summary>Folder of the job on the checkpoint volume.</summary>
     public static string SubPathFor(this CheckpointSpec checkpoint, string job) =>
         string.IsNullOrEmpty(checkpoint.SubPath) ? job : checkpoint.SubPath;

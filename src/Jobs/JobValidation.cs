@@ -51,9 +51,10 @@ public static partial class JobValidation
             errors.Add("spec.configRef", "config and configRef are both given", "keep one of them");
         }
 
-        if (spec.ConfigRef is { Name: "" })
+        if (spec.ConfigRef is { } reference && !ObjectName().IsMatch(reference.Name ?? ""))
         {
-            errors.Add("spec.configRef.name", "it is missing", "name a ConfigMap of this namespace");
+            errors.Add("spec.configRef.name", string.IsNullOrEmpty(reference.Name) ? "it is missing" : $"\"{reference.Name}\" is no name of an object",
+                "name a ConfigMap of this namespace");
         }
 
         LifecycleRules.Check(spec, errors);
@@ -259,6 +260,10 @@ public static partial class JobValidation
 
     [GeneratedRegex("^[a-z]([-a-z0-9]*[a-z0-9])?$")]
     private static partial Regex DnsLabel();
+
+    // A name such as ".." would be another path of the API server.
+    [GeneratedRegex(@"^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?\z")]
+    private static partial Regex ObjectName();
 
     [GeneratedRegex("^[A-Za-z_][A-Za-z0-9_]*$")]
     private static partial Regex VariableName();

@@ -20,6 +20,8 @@ internal static class LifecycleRules
         CheckElastic(spec, errors);
         CheckFailureRules(spec.Restart?.Rules ?? [], errors);
         CheckPlacement(spec, errors);
+        GangRules.Check(spec, errors);
+        ModelSpec.Check(spec.Model, errors);
         if (spec.Mode() == LaunchMode.PerGpu && spec.WorldSize() > MostPods)
         {
             errors.Add("spec.launcher", $"PerGpu makes {spec.WorldSize()} pods", $"use at most {MostPods}, or the launcher Worker");

@@ -5,17 +5,31 @@ using System.Text.Json.Serialization;
 namespace DeepSpeedSharp.Jobs;
 
 /// <summary>Where pods run.</summary>
-[PlannedFields("queue", "minAvailable", "scheduleTimeoutSeconds")]
 public sealed record SchedulingSpec
 {
     /// <summary>Who places all pods together or none.</summary>
-    [Description("Who places all pods together or none: None, the default. Others are not supported yet.")]
-    [OneOf("None", "Volcano", "Coscheduling", "Native", "Kueue", NotYet = ["Volcano", "Coscheduling", "Native", "Kueue"])]
-    [Default("None")]
+    /// <remarks>No default in the schema: an administrator may choose another one than None.</remarks>
+    [Description("Who places all pods together or none. None: nobody; pods are placed one by one. Volcano or Coscheduling: that scheduler, by a PodGroup for each start. Kueue: its queue lets all pods start when the job's whole quota is free. Default: the operator's, usually None; Kueue when the job has the label kueue.x-k8s.io/queue-name. Can be changed only while the job is suspended.")]
+    [OneOf("None", "Volcano", "Coscheduling", "Native", "Kueue", NotYet = ["Native"])]
     public string? Gang { get; init; }
 
+    /// <summary>Queue of the gang scheduler.</summary>
+    [Description("Queue of Volcano (its own default when left out) or LocalQueue of Kueue (required, here or by the label kueue.x-k8s.io/queue-name of the job). Can be changed only while the job is suspended.")]
+    [MaxLength(63)]
+    public string? Queue { get; init; }
+
+    /// <summary>Pods that must fit at once.</summary>
+    [Description("Pods that must find a place at once, for Volcano and Coscheduling. Default: all of them; of an elastic job, elastic.minNodes.")]
+    [Range(1, 10_000)]
+    public int? MinAvailable { get; init; }
+
+    /// <summary>How long placed pods hold their place for the others.</summary>
+    [Description("Seconds that Coscheduling lets placed pods hold their place for the others before it gives all places back. Default: the scheduler's own, usually 60.")]
+    [Range(1, 86_400)]
+    public int? ScheduleTimeoutSeconds { get; init; }
+
     /// <summary>Scheduler of the pods.</summary>
-    [Description("Name of the scheduler of the pods; the cluster's own when left out.")]
+    [Description("Name of the scheduler of the pods. Default: volcano with gang Volcano, scheduler-plugins-scheduler with gang Coscheduling, else the cluster's own.")]
     [MaxLength(253)]
     public string? SchedulerName { get; init; }
 

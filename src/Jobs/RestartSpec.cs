@@ -49,9 +49,8 @@ public sealed record RestartSpec
     public string? Strategy { get; init; }
 
     /// <summary>When the pods of a machine that does not answer count as lost.</summary>
-    [Description("Seconds after which the pods of a machine that does not answer count as lost and are replaced. Default 60.")]
+    [Description("Seconds after which the pods of a machine that does not answer count as lost and are replaced. Default: the operator's, usually 60.")]
     [Range(1, 86_400)]
-    [Default(60)]
     public int? NodeLossSeconds { get; init; }
 
     /// <summary>What certain failures mean.</summary>

@@ -44,15 +44,12 @@ internal static class ConfigCheckCommand
         return command;
     }
 
-    // 7B, 1.5B, 124M, 10K, or a plain number.
     private static long? ReadParameters(ArgumentResult result)
     {
         string text = result.Tokens[0].Value;
-        double unit = char.ToUpperInvariant(text.LastOrDefault()) switch { 'K' => 1e3, 'M' => 1e6, 'B' => 1e9, 'T' => 1e12, _ => 1 };
-        if (double.TryParse(unit == 1 ? text : text[..^1], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double number)
-            && number * unit is >= 1 and < 1e15)
+        if (ParameterCount.Parse(text) is { } count)
         {
-            return (long)Math.Round(number * unit);
+            return count;
         }
 
         result.AddError($"--parameters {text} is not a number of parameters; write for example 124M or 7B");

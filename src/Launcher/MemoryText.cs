@@ -21,6 +21,5 @@ internal static class MemoryText
         ]),
     ];
 
-    private static string Size(long bytes) => bytes < 1e8
-        ? FormattableString.Invariant($"{bytes / 1e6:0.0} MB") : FormattableString.Invariant($"{bytes / 1e9:0.0} GB");
+    private static string Size(long bytes) => MemoryEstimate.Text(bytes);
 }

@@ -15,7 +15,7 @@ namespace DeepSpeedSharp.Operator;
 
 /// <summary>One pass: observe, decide, change objects, write the status once, then tell about it.</summary>
 internal sealed class DeepSpeedJobController(
-    JobCaches caches, ApiConnection api, JobObjects objects, EventPublisher events, JobWatch watch, bool allowHostAccess = false)
+    JobCaches caches, ApiConnection api, JobObjects objects, GangObjects gangs, EventPublisher events, JobWatch watch, OperatorOptions options)
     : IEntityController<DeepSpeedJob>
 {
     private readonly ConcurrentDictionary<string, FirstFailure> _failures = new();
@@ -25,15 +25,16 @@ internal sealed class DeepSpeedJobController(
     /// <inheritdoc/>
     public async Task<ReconcileResult> ReconcileAsync(DeepSpeedJob entity, CancellationToken cancel)
     {
-        // The garbage collector removes what a deleted job owns.
-        if (entity.Metadata.DeletionTimestamp is not null)
+        // Another controller looks after it, and nothing of it is touched, not even its status.
+        if (entity.Spec?.IsOurs() == false)
         {
             return ReconcileResult.Done;
         }
 
-        // Another controller looks after it, and nothing of it is touched, not even its status.
-        if (entity.Spec?.IsOurs() == false)
+        // The garbage collector removes what a deleted job owns, but Kueue keeps pods until it is told that none follow.
+        if (entity.Metadata.DeletionTimestamp is not null)
         {
+            await ReleaseAsync(caches.Pods.Group(entity.Metadata.Uid), cancel);
             return ReconcileResult.Done;
         }
 
@@ -63,7 +64,15 @@ internal sealed class DeepSpeedJobController(
                 return await objects.DeleteJobAsync(entity, cancel) ? ReconcileResult.Done : ReconcileResult.RequeueAfter(TimeSpan.FromSeconds(1));
             }
 
+            // Kueue is told before the pods go, as only a pod can tell it.
+            await gangs.CloseAsync(decision.CloseGroups, cancel);
             await objects.DeleteAsync(entity, decision.Delete, cancel);
+            await gangs.DropWorkloadsAsync(entity.Metadata.NamespaceProperty, decision.DropWorkloads, cancel);
+            if (decision.RemoveGroups)
+            {
+                await gangs.RemoveAsync(entity, cancel);
+            }
+
             if (decision.RemoveBudget && entity.Spec?.Scheduling?.PodDisruptionBudget == true)
             {
                 await objects.DeleteBudgetAsync(entity, cancel);
@@ -72,6 +81,11 @@ internal sealed class DeepSpeedJobController(
             if (decision.RestoreService)
             {
                 await objects.EnsureServiceAsync(entity, status, cancel);
+            }
+
+            if (decision.CreateNodes.Count > 0 || decision.CreateGroup)
+            {
+                await gangs.EnsureAsync(entity, status, cancel);
             }
 
             if (decision.CreateNodes.Count > 0)
@@ -104,6 +118,11 @@ internal sealed class DeepSpeedJobController(
 
         if (refused is { IsFinal: false })
         {
+            if (refused.Reason == Reasons.NameConflict)
+            {
+                await ReleaseAsync(Orphans(entity.Key, entity.Metadata.Uid), cancel);
+            }
+
             return ReconcileResult.RequeueAfter(TimeSpan.FromSeconds(refused.Reason == Reasons.NameConflict ? 3 : 30));
         }
 
@@ -111,17 +130,28 @@ internal sealed class DeepSpeedJobController(
     }
 
     /// <inheritdoc/>
-    public void Deleted(string key)
+    public async Task DeletedAsync(string key, CancellationToken cancel)
     {
         _failures.TryRemove(key, out _);
         _writes.TryRemove(key, out _);
         caches.Progress.Forget(key);
+        await ReleaseAsync(Orphans(key, uid: null), cancel);
+    }
+
+    // Pods of an earlier job of the same name that Kueue still keeps.
+    private IReadOnlyList<PodSnapshot> Orphans(string key, string? uid) =>
+        caches.Pods.Where(p => p.Group is not null && p.OwnerKey == key && p.OwnerUid != uid);
+
+    private async Task ReleaseAsync(IReadOnlyList<PodSnapshot> pods, CancellationToken cancel)
+    {
+        await gangs.CloseAsync(GangPlan.Close(pods, inUse: null), cancel);
+        await gangs.DropWorkloadsAsync(pods.Count == 0 ? "" : pods[0].Namespace, GangPlan.Drop(pods, inUse: null), cancel);
     }
 
     private async Task<JobSnapshot> ObserveAsync(DeepSpeedJob job, CancellationToken cancel)
     {
         DateTimeOffset now = watch.Time.GetUtcNow();
-        SpecFacts? facts = job.Spec is { } spec ? _facts.GetValue(spec, s => SpecFacts.Of(job.Metadata.Name, s, allowHostAccess)) : null;
+        SpecFacts? facts = job.Spec is { } spec ? _facts.GetValue(spec, s => SpecFacts.Of(job.Metadata.Name, s, options.AllowHostAccess)) : null;
         IReadOnlyList<ConfigError> problems = facts?.Problems ?? job.Problems;
         (string? config, string? wait) = (null, null);
         if (problems.Count == 0 && NeedsConfig(job))
@@ -138,6 +168,7 @@ internal sealed class DeepSpeedJobController(
         return new JobSnapshot
         {
             Name = job.Metadata.Name,
+            Uid = job.Metadata.Uid,
             Generation = job.Metadata.Generation ?? 0,
             Spec = job.Spec,
             SpecHash = facts?.Hash,
@@ -146,6 +177,7 @@ internal sealed class DeepSpeedJobController(
             Status = job.Status,
             Pods = caches.Pods.Group(job.Metadata.Uid),
             HasService = caches.Services.Group(job.Metadata.Uid).Count > 0,
+            Group = GroupOf(job),
             Config = config,
             Progress = known?.Report,
             MovedAt = known?.MovedAt,
@@ -154,6 +186,9 @@ internal sealed class DeepSpeedJobController(
             Now = new DateTimeOffset(now.UtcTicks - now.UtcTicks % TimeSpan.TicksPerSecond, TimeSpan.Zero),
         };
     }
+
+    private GroupSnapshot? GroupOf(DeepSpeedJob job) => job.Status.Gang is { Group: { Length: > 0 } name }
+        && caches.Groups.Get($"{job.Metadata.NamespaceProperty}/{name}") is { } group && group.OwnerUid == job.Metadata.Uid ? group : null;
 
     // The config matters only until the pods of an attempt exist; later edits of the ConfigMap do not touch them. An
     // elastic job may need another attempt at any time, whose size the config decides.

@@ -2,6 +2,7 @@ using System.Text.Json;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Planning;
 using DeepSpeedSharp.Operator.Progress;
+using DeepSpeedSharp.Operator.Resources.Gang;
 using DeepSpeedSharp.Operator.Runtime;
 
 namespace DeepSpeedSharp.Operator;
@@ -11,21 +12,28 @@ namespace DeepSpeedSharp.Operator;
 /// <param name="Pods">Their pods, in groups by owner.</param>
 /// <param name="Services">Their Services, in groups by owner.</param>
 /// <param name="Nodes">The machines; empty where they may not be watched.</param>
+/// <param name="Groups">PodGroups of Volcano, while there are jobs that use it.</param>
 /// <param name="Progress">The latest reports of rank 0.</param>
+/// <param name="Defaults">What jobs get that do not say it themselves.</param>
 internal sealed record JobCaches(
     ObjectCache<DeepSpeedJob> Jobs, ObjectCache<PodSnapshot> Pods, ObjectCache<ServiceSnapshot> Services,
-    ObjectCache<NodeSnapshot> Nodes, ProgressBoard Progress)
+    ObjectCache<NodeSnapshot> Nodes, ObjectCache<GroupSnapshot> Groups, ProgressBoard Progress, ClusterDefaults Defaults)
 {
     /// <summary>Empty caches.</summary>
-    public static JobCaches Create() => new(new(_ => null), new(p => p.OwnerUid), new(s => s.OwnerUid),
-        new(n => n.NotReadySince is null ? null : "not-ready"), new ProgressBoard());
+    /// <param name="defaults">What jobs get that do not say it themselves.</param>
+    public static JobCaches Create(ClusterDefaults defaults) => new(new(_ => null), new(p => p.OwnerUid), new(s => s.OwnerUid),
+        new(n => n.NotReadySince is null ? null : "not-ready"), new(_ => null), new ProgressBoard(), defaults);
 
     /// <summary>Reads a job, of which parts that did not change are shared with what is known.</summary>
     /// <param name="job">The object as the API server sends it.</param>
     public DeepSpeedJob ReadJob(JsonElement job)
     {
         JsonElement metadata = job.Get("metadata");
-        return DeepSpeedJob.Read(job, Jobs.Get($"{metadata.Text("namespace")}/{metadata.Text("name")}"));
+        string? queue = metadata.Get("labels").Text(KueueGroup.QueueLabel);
+        DeepSpeedJob? known = Jobs.Get($"{metadata.Text("namespace")}/{metadata.Text("name")}");
+        string? before = null;
+        known?.Metadata.Labels?.TryGetValue(KueueGroup.QueueLabel, out before);
+        return DeepSpeedJob.Read(job, before == queue ? known : null, spec => Defaults.Over(spec, queue));
     }
 
     /// <summary>Machines that do not answer, and since when.</summary>

@@ -70,7 +70,7 @@ internal static class JobEvents
             {
                 // That pods find no place is told by the scheduler, under the pods.
                 ConditionTypes.Scheduled => condition.Reason is Reasons.ConfigNotFound or Reasons.NameConflict
-                    or Reasons.QuotaExceeded or Reasons.Forbidden,
+                    or Reasons.QuotaExceeded or Reasons.Forbidden or Reasons.GangSchedulerMissing,
                 ConditionTypes.Stalled => condition.Reason == Reasons.SpecChanged,
                 _ => false,
             };

@@ -9,7 +9,7 @@ internal sealed class JobMetrics
 {
     private static readonly string[] States = ["desired", "scheduled", "ready", "succeeded", "failed"];
 
-    private readonly Gauge _phase, _nodes, _ranks, _restarts, _disruptions, _progress, _step, _checkpoint;
+    private readonly Gauge _phase, _nodes, _ranks, _restarts, _disruptions, _queued, _progress, _step, _checkpoint;
     private readonly Gauge[] _perJob;
     private HashSet<(string Namespace, string Name)> _known = [];
 
@@ -22,10 +22,11 @@ internal sealed class JobMetrics
         _ranks = PerJob("deepspeedjob_world_size", "Ranks of the job.");
         _restarts = PerJob("deepspeedjob_restarts", "Restarts that count towards spec.restart.maxRestarts.");
         _disruptions = PerJob("deepspeedjob_disruptions", "Restarts that do not count: pods deleted, evicted or lost with their machine.");
+        _queued = PerJob("deepspeedjob_queued", "1 while the queue of a gang scheduler holds the job's pods back.");
         _progress = PerJob("deepspeedjob_progress_ratio", "Share of the training steps that is done, 0 to 1.");
         _step = PerJob("deepspeedjob_step", "Optimizer steps done, as the operator last heard.");
         _checkpoint = PerJob("deepspeedjob_last_checkpoint_timestamp_seconds", "When the last complete checkpoint was saved.");
-        _perJob = [_ranks, _restarts, _disruptions, _progress, _step, _checkpoint];
+        _perJob = [_ranks, _restarts, _disruptions, _queued, _progress, _step, _checkpoint];
 
         Gauge PerJob(string name, string help) => factory.CreateGauge(name, help, "namespace", "name");
     }
@@ -67,6 +68,8 @@ internal sealed class JobMetrics
 
         _restarts.WithLabels(ns, name).Set(status.Restarts);
         _disruptions.WithLabels(ns, name).Set(status.Disruptions);
+        bool isQueued = status.Condition(ConditionTypes.Scheduled) is { Status: JobConditions.False, Reason: Reasons.QueuedByKueue or Reasons.WaitingForGang };
+        _queued.WithLabels(ns, name).Set(isQueued && !status.IsFinished() ? 1 : 0);
         SetOrRemove(_ranks, status.WorldSize);
         SetOrRemove(_progress, status.Progress?.Percent / 100.0);
         SetOrRemove(_step, status.Progress?.Step);

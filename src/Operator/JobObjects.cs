@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Net;
+using System.Security.Cryptography;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using DeepSpeedSharp.Jobs;
@@ -26,10 +27,14 @@ internal sealed class ObjectRefusedException(string reason, string message, bool
 }
 
 /// <summary>Creates and deletes a job's objects. Names are fixed by job, attempt and node, so doing it twice is harmless.</summary>
-internal sealed class JobObjects(ApiConnection api, JobCaches caches, OperatorMetrics metrics, ILogger log)
+/// <param name="api">The API server.</param>
+/// <param name="caches">Receives what is created.</param>
+/// <param name="parallelism">Pods of a job that are created or deleted at a time.</param>
+/// <param name="metrics">Metrics.</param>
+/// <param name="log">Log.</param>
+internal sealed class JobObjects(
+    ApiConnection api, JobCaches caches, int parallelism, OperatorMetrics metrics, ILogger log)
 {
-    private const int MostParallel = 50;
-
     private string? _policyVersion;
 
     private static readonly JsonSerializerOptions Readable =
@@ -119,6 +124,11 @@ internal sealed class JobObjects(ApiConnection api, JobCaches caches, OperatorMe
         JobPlan plan = JobPlan.From(spec, new JobIdentity(owner.Name, owner.Namespace, owner.Uid, attempt, status.Restarts),
             WorkerPods.Placement(owner, spec, attempt), JobConfig.Elasticity(config));
         await DeleteOldConfigMapsAsync(owner, attempt, cancel);
+        if (RendezvousSecret.IsUsed(spec))
+        {
+            await CreateSecretAsync(owner, status, cancel);
+        }
+
         await EnsureServiceAsync(job, status, cancel);
         await CreateOwnedAsync(owner, "configmaps", AttemptConfigMap.Build(owner, attempt, plan, config),
             AttemptConfigMap.Name(owner.Name, attempt), cancel);
@@ -133,7 +143,7 @@ internal sealed class JobObjects(ApiConnection api, JobCaches caches, OperatorMe
         {
             await Parallel.ForEachAsync(nodes.Skip(done).Take(batch), Parallelism(cancel), async (index, token) =>
             {
-                object pod = WorkerPods.Build(owner, spec, attempt, plan.Nodes[index], status.AvoidedNodes);
+                object pod = WorkerPods.Build(owner, spec, attempt, plan.Nodes[index], status.AvoidedNodes, status.Gang?.Group);
                 Cached<PodSnapshot> created = await CreateOwnedAsync(
                     owner, "pods", pod, WorkerPods.Name(owner.Name, attempt, index), ReadPod, token);
                 caches.Pods.Put(created.Value.Key, created.Version, created.Value);
@@ -176,8 +186,14 @@ internal sealed class JobObjects(ApiConnection api, JobCaches caches, OperatorMe
         }
     }
 
-    // Creates an object that lives as long as the job, or brings it to what the spec says now. Its hash says when that is needed.
-    private async Task EnsureAsync<T>(
+    /// <summary>Creates an object of a job, or brings it to what the spec says now. Its hash says when that is needed.</summary>
+    /// <param name="owner">The job.</param>
+    /// <param name="plural">Plural of its kind.</param>
+    /// <param name="wanted">The object.</param>
+    /// <param name="collection">Path of the collection.</param>
+    /// <param name="cancel">Ends the work.</param>
+    /// <param name="seen">Receives the object as it was created, or found.</param>
+    internal async Task EnsureAsync<T>(
         JobOwner owner, string plural, T wanted, string collection, CancellationToken cancel, Action<JsonElement>? seen = null)
         where T : IKubernetesObject<V1ObjectMeta>
     {
@@ -235,9 +251,7 @@ internal sealed class JobObjects(ApiConnection api, JobCaches caches, OperatorMe
         }
         catch (ApiException e) when (e.Code == HttpStatusCode.Forbidden)
         {
-            throw new ObjectRefusedException(
-                e.ServerMessage.Contains("exceeded quota", StringComparison.Ordinal) ? Reasons.QuotaExceeded : Reasons.Forbidden,
-                e.ServerMessage, isFinal: false);
+            throw Forbidden(e);
         }
         catch (ApiException e) when (e.Code is HttpStatusCode.UnprocessableEntity or HttpStatusCode.BadRequest)
         {
@@ -280,8 +294,36 @@ internal sealed class JobObjects(ApiConnection api, JobCaches caches, OperatorMe
         }
     }
 
+    // Only created and deleted: the operator may not read secrets. One that is there already was made by an earlier pass for
+    // this very attempt, and pods may have it.
+    private async Task CreateSecretAsync(JobOwner owner, DeepSpeedJobStatus status, CancellationToken cancel)
+    {
+        string secrets = Core(owner.Namespace, "secrets");
+        foreach (string old in RendezvousSecret.Older(owner, status.CreatedAttempt, status.Attempt))
+        {
+            await api.DeleteAsync($"{secrets}/{old}", null, null, cancel);
+        }
+
+        try
+        {
+            V1Secret secret = RendezvousSecret.Build(owner, status.Attempt, RandomNumberGenerator.GetBytes(RendezvousSecret.Bytes));
+            await api.PostAsync($"{secrets}?fieldManager={JobLabels.ManagedBy}", secret, _ => true, cancel);
+        }
+        catch (ApiException e) when (e.IsAlreadyExists)
+        {
+        }
+        catch (ApiException e) when (e.Code == HttpStatusCode.Forbidden)
+        {
+            throw Forbidden(e);
+        }
+    }
+
+    private static ObjectRefusedException Forbidden(ApiException e) => new(
+        e.ServerMessage.Contains("exceeded quota", StringComparison.Ordinal) ? Reasons.QuotaExceeded : Reasons.Forbidden,
+        e.ServerMessage, isFinal: false);
+
     private static string Core(string ns, string plural) => $"/api/v1/namespaces/{ns}/{plural}";
 
-    private static ParallelOptions Parallelism(CancellationToken cancel) =>
-        new() { MaxDegreeOfParallelism = MostParallel, CancellationToken = cancel };
+    private ParallelOptions Parallelism(CancellationToken cancel) =>
+        new() { MaxDegreeOfParallelism = parallelism, CancellationToken = cancel };
 }

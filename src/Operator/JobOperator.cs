@@ -1,7 +1,10 @@
 using System.Text.Json;
+using DeepSpeedSharp.Jobs;
+using DeepSpeedSharp.Operator.Api.Schema;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Planning;
 using DeepSpeedSharp.Operator.Progress;
+using DeepSpeedSharp.Operator.Resources.Gang;
 using DeepSpeedSharp.Operator.Runtime;
 using k8s;
 
@@ -15,17 +18,20 @@ namespace DeepSpeedSharp.Operator;
 internal sealed class JobOperator : IDisposable
 {
     private readonly OperatorOptions _options;
-    private readonly ListWatcher<DeepSpeedJob> _jobs;
-    private readonly ListWatcher<PodSnapshot> _pods;
-    private readonly ListWatcher<ServiceSnapshot> _services;
+    private readonly NamespaceWatch<DeepSpeedJob> _jobs;
+    private readonly NamespaceWatch<PodSnapshot> _pods;
+    private readonly NamespaceWatch<ServiceSnapshot> _services;
     private readonly ListWatcher<NodeSnapshot>? _nodes;
+    private readonly NamespaceWatch<GroupSnapshot> _groups;
+    private readonly GangObjects _gangs;
     private readonly Controller<DeepSpeedJob> _controller;
     private readonly DeepSpeedJobController _reconciler;
     private readonly EventPublisher _events;
     private readonly LeaderElector? _elector;
+    private readonly StartGate _definition;
     private readonly ProgressPoller _progress;
     private readonly HttpMessageInvoker _http;
-    private readonly JobCaches _caches = JobCaches.Create();
+    private readonly JobCaches _caches;
     private readonly JobWatch _watch;
 
     /// <summary>Wires the operator.</summary>
@@ -35,27 +41,33 @@ internal sealed class JobOperator : IDisposable
     /// <param name="watch">Clock, metrics and log.</param>
     public JobOperator(Kubernetes client, OperatorOptions options, ListWatchOptions pace, JobWatch watch)
     {
-        (_options, _watch) = (options, watch);
+        (_options, _watch, _caches) = (options, watch, JobCaches.Create(options.Defaults));
         var free = new ApiConnection(client, watch.Time);
         _elector = options.Leader is { } leader ? new LeaderElector(free, leader, watch.Time, watch.Log) : null;
         ApiConnection api = _elector is null ? free : new ApiConnection(client, watch.Time, () => _elector.IsLeader);
-        string scope = options.Namespace is { } ns ? $"/namespaces/{ns}" : "";
-        _jobs = Watch($"/apis/{DeepSpeedJob.GroupVersion}{scope}/{DeepSpeedJob.Plural}", "", _caches.ReadJob, _caches.Jobs);
-        _pods = Watch($"/api/v1{scope}/pods", $"{JobLabels.Job}=true", new PodReader().Read, _caches.Pods);
-        _services = Watch($"/api/v1{scope}/services", $"{JobLabels.Job}=true", ServiceSnapshot.Read, _caches.Services);
+        _jobs = new($"/apis/{DeepSpeedJob.GroupVersion}", DeepSpeedJob.Plural, options.Namespaces, path => Watch(path, "", _caches.ReadJob, _caches.Jobs));
+        _pods = new("/api/v1", "pods", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", new PodReader().Read, _caches.Pods));
+        _services = new("/api/v1", "services", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", ServiceSnapshot.Read, _caches.Services));
         _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", NodeSnapshot.Read, _caches.Nodes) : null;
+        _groups = new($"/apis/{PodGroups.ApiVersion(GangScheduler.Volcano)}", PodGroup.Plural, options.Namespaces,
+            path => Watch(path, $"{JobLabels.Job}=true", GroupSnapshot.Read, _caches.Groups));
+        _definition = new StartGate(free, $"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DeepSpeedJob.Plural}.{DeepSpeedJobManifest.Group}",
+            ServedSchema.Problem, "the custom resource definition of DeepSpeedJob is not installed; apply deploy/crds/deepspeedjobs.yaml", watch.Time, watch.Log);
         _controller = new Controller<DeepSpeedJob>(_caches.Jobs, j => j.Key,
                 (before, after) => before.Metadata.Uid != after.Metadata.Uid
                     || before.Metadata.Generation != after.Metadata.Generation
                     || before.Metadata.DeletionTimestamp != after.Metadata.DeletionTimestamp,
                 watch.Metrics.Runtime, watch.Time, watch.Log)
+        { Resync = options.Resync }
             .Owns(_caches.Pods, p => p.OwnerKey)
             .Owns(_caches.Services, s => s.OwnerKey)
+            .Owns(_caches.Groups, g => g.OwnerKey)
             .Watches(_caches.Nodes, (before, after) => before != after, node => _caches.Pods.All()
                 .Where(p => p.ClusterNode == node.Name && !p.IsTerminal).Select(p => p.OwnerKey).OfType<string>());
         _events = new EventPublisher(free, JobLabels.ManagedBy, watch.Time, watch.Log);
-        _reconciler = new DeepSpeedJobController(
-            _caches, api, new JobObjects(api, _caches, watch.Metrics, watch.Log), _events, watch, options.AllowHostAccess);
+        var objects = new JobObjects(api, _caches, options.PodParallelism, watch.Metrics, watch.Log);
+        _gangs = new GangObjects(api, objects, _caches.Groups, watch.Time);
+        _reconciler = new DeepSpeedJobController(_caches, api, objects, _gangs, _events, watch, options);
         _http = new HttpMessageInvoker(new SocketsHttpHandler { UseProxy = false, ConnectTimeout = TimeSpan.FromSeconds(2) });
         _progress = new ProgressPoller(_caches, _http, options.ProgressInterval, _controller.Queue.Add, watch.Time, watch.Log);
         watch.Metrics.ComputeGaugesFrom(_caches.Jobs.All);
@@ -69,8 +81,16 @@ internal sealed class JobOperator : IDisposable
             where T : class => new(path, selector, read, cache, api, pace, watch.Time, watch.Log);
     }
 
-    /// <summary>Whether the caches are filled.</summary>
-    public bool IsReady => Synced.IsCompletedSuccessfully;
+    /// <summary>Why jobs are not looked after yet; null when the definition is as it should be and the caches are filled.</summary>
+    /// <remarks>Replicas that do not lead are ready too.</remarks>
+    public string? Waits
+    {
+        get
+        {
+            string lists = string.Join(", ", [.. _jobs.Missing, .. _pods.Missing, .. _services.Missing]);
+            return _definition.Waits ?? (lists.Length > 0 ? $"not listed yet: {lists}" : null);
+        }
+    }
 
     private Task Synced => Task.WhenAll(_jobs.Synced, _pods.Synced, _services.Synced);
 
@@ -82,7 +102,7 @@ internal sealed class JobOperator : IDisposable
     /// <param name="pods">Version of the last change of a pod.</param>
     /// <param name="machines">Version of the last change of a machine.</param>
     /// <param name="services">Version of the last change of a Service.</param>
-    internal bool IsQuiet(long jobs, long pods, long machines, long services) => IsReady && _jobs.HasSeen(jobs) && _pods.HasSeen(pods)
+    internal bool IsQuiet(long jobs, long pods, long machines, long services) => Waits is null && _jobs.HasSeen(jobs) && _pods.HasSeen(pods)
         && _nodes?.HasSeen(machines) != false && _services.HasSeen(services) && _controller.Queue.IsIdle;
 
     /// <summary>Runs until cancelled; returns when the last pass is over. Throws when a part of it breaks down.</summary>
@@ -93,7 +113,8 @@ internal sealed class JobOperator : IDisposable
         Task events = _events.RunAsync(lastEvents.Token);
         Task[] parts =
         [
-            _jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), _services.RunAsync(all.Token), ControlAsync(all.Token),
+            _jobs.RunAsync(all.Token), _pods.RunAsync(all.Token), _services.RunAsync(all.Token), WatchGroupsAsync(all.Token),
+            ControlAsync(all.Token),
             .. _nodes is null ? [] : new[] { _nodes.RunAsync(all.Token) },
         ];
 
@@ -111,10 +132,18 @@ internal sealed class JobOperator : IDisposable
         }
     }
 
+    // Most clusters have no Volcano, and a watch of an API that is not served fails for ever.
+    private async Task WatchGroupsAsync(CancellationToken stop)
+    {
+        await _gangs.NeedsWatch.WaitAsync(stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _groups.RunAsync(stop);
+    }
+
     private async Task ControlAsync(CancellationToken stop)
     {
         try
         {
+            await _definition.OpenAsync(stop);
             await Synced.WaitAsync(stop);
         }
         catch (OperationCanceledException)

@@ -3,7 +3,7 @@ namespace DeepSpeedSharp.Operator;
 /// <summary>Every line this program logs.</summary>
 internal static partial class Log
 {
-    [LoggerMessage(1, LogLevel.Information, "Watching {Scope} on {Server}, metrics on port {Port}")]
+    [LoggerMessage(1, LogLevel.Information, "Watching {Scope} on {Server}, metrics on port {Port} (0: none)")]
     public static partial void Starting(ILogger log, string scope, string server, int port);
 
     [LoggerMessage(2, LogLevel.Information, "Caches are filled: {Jobs} jobs, {Pods} pods")]
@@ -50,6 +50,18 @@ internal static partial class Log
 
     [LoggerMessage(17, LogLevel.Warning, "Lease {Lease} could not be taken or renewed: {Reason}")]
     public static partial void LeaseFailed(ILogger log, string lease, string reason);
+
+    [LoggerMessage(30, LogLevel.Warning, "Not looking after jobs yet: {Reason}")]
+    public static partial void GateClosed(ILogger log, string reason);
+
+    [LoggerMessage(31, LogLevel.Information, "May not look at {Path}, so whether it is as new as this operator is not checked: {Reason}")]
+    public static partial void GateUnseen(ILogger log, string path, string reason);
+
+    [LoggerMessage(32, LogLevel.Warning, "A reader of the metrics could not be reviewed: {Reason}")]
+    public static partial void ReviewFailed(ILogger log, string reason);
+
+    [LoggerMessage(33, LogLevel.Warning, "The certificate in {Folder} cannot be read, going on with the last one: {Reason}")]
+    public static partial void CertificateUnreadable(ILogger log, string folder, string reason);
 
     [LoggerMessage(13, LogLevel.Information, "Stopped")]
     public static partial void Stopped(ILogger log);

@@ -1,6 +1,6 @@
 using DeepSpeedSharp.Operator.Runtime;
+using DeepSpeedSharp.Operator.Serving;
 using k8s;
-using Prometheus;
 
 namespace DeepSpeedSharp.Operator;
 
@@ -10,34 +10,32 @@ internal static class OperatorHost
     /// <summary>Name of the controller in metrics.</summary>
     public const string ControllerName = "deepspeedjob";
 
+    /// <summary>Name that this program's own lines have in the log.</summary>
+    public const string LogName = "deepspeed-operator";
+
     /// <summary>Runs until SIGTERM or Ctrl-C.</summary>
     public static async Task RunAsync(OperatorOptions options, CancellationToken cancel)
     {
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
-        builder.WebHost.ConfigureKestrel(k => k.ListenAnyIP(options.MetricsPort));
+        Endpoints.Listen(builder.WebHost, options, TimeProvider.System);
         builder.Services.Configure<HostOptions>(h => h.ShutdownTimeout = TimeSpan.FromSeconds(25));
         ConfigureLogs(builder.Logging, options);
         await using WebApplication app = builder.Build();
 
         KubernetesClientConfiguration cluster = Cluster(options);
-        ILogger log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger("deepspeed-operator");
+        ILogger log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger(LogName);
         var metrics = new OperatorMetrics();
         using var client = new Kubernetes(cluster,
             new RateLimitHandler(options.RequestsPerSecond, options.RequestBurst, TimeProvider.System),
             new RequestMetricsHandler(metrics.Runtime, TimeProvider.System));
         using var jobs = new JobOperator(client, options, new ListWatchOptions(), new JobWatch(TimeProvider.System, metrics, log));
 
-        app.MapGet("/healthz", () => "ok\n");
-        app.MapGet("/readyz", () => jobs.IsReady
-            ? Results.Text("ok\n") : Results.Text("the first lists are not there yet\n", statusCode: 503));
-        app.MapGet("/metrics", async (HttpContext context) =>
-        {
-            context.Response.ContentType = PrometheusConstants.TextContentTypeWithVersionAndEncoding;
-            await metrics.Registry.CollectAndExportAsTextAsync(
-                context.Response.Body, ExpositionFormat.PrometheusText, context.RequestAborted);
-        });
+        using MetricsAccess? access = options.SecureMetrics
+            ? new MetricsAccess(new ApiConnection(client, TimeProvider.System), TimeProvider.System, log) : null;
+        Endpoints.Map(app, options, metrics, () => jobs.Waits, access);
 
-        Log.Starting(log, options.Namespace is { } ns ? $"namespace {ns}" : "all namespaces", cluster.Host, options.MetricsPort);
+        string scope = options.Namespaces.Count == 0 ? "all namespaces" : string.Join(", ", options.Namespaces);
+        Log.Starting(log, scope, cluster.Host, options.MetricsPort);
         await app.StartAsync(cancel);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel, app.Lifetime.ApplicationStopping);
         try

@@ -8,6 +8,18 @@ namespace DeepSpeedSharp.Operator;
 /// <remarks>An own registry, because the default one also publishes every meter of .NET under names without units.</remarks>
 internal sealed class OperatorMetrics
 {
+    private static readonly string[] Causes = ["application", "hang", "disruption", "node_lost", "resize"];
+
+    private static readonly (string Result, string Reason)[] Ends =
+    [
+        ("complete", Reasons.AllNodesSucceeded), ("complete", Reasons.Rank0Succeeded),
+        .. new[]
+        {
+            Reasons.InvalidSpec, Reasons.WorkerRefused, Reasons.MaxRestartsExceeded, Reasons.MaxDisruptionsExceeded, Reasons.RuleFailJob,
+            Reasons.RestartPolicyNever, Reasons.DeadlineExceeded, Reasons.StartupDeadlineExceeded,
+        }.Select(reason => ("failed", reason)),
+    ];
+
     private readonly Counter _restarts;
     private readonly Counter _finished;
     private readonly Counter _podsCreated;
@@ -57,11 +69,29 @@ internal sealed class OperatorMetrics
                 {
                     _jobs.WithLabels(ns, phase).Set(groups[(ns, phase)].Count());
                 }
+
+                BeginCounting(ns);
             }
         });
 
     /// <summary>Notes how long a decision took.</summary>
     public void Decided(TimeSpan duration) => _decision.Observe(duration.TotalSeconds);
+
+    // From the first job of a namespace on, because the increase of a series that begins with its first event misses that one.
+    private void BeginCounting(string ns)
+    {
+        foreach (string cause in Causes)
+        {
+            _ = _restarts.WithLabels(ns, cause);
+        }
+
+        foreach ((string result, string reason) in Ends)
+        {
+            _ = _finished.WithLabels(ns, result, reason);
+        }
+
+        _ = _timeToRunning.WithLabels(ns);
+    }
 
     /// <summary>Counts created pods.</summary>
     public void PodsCreated(int count) => _podsCreated.Inc(count);

@@ -10,7 +10,12 @@ internal static class TerminationMessage
 
     /// <summary>Writes the message where Kubernetes has put a file for it, and nowhere else.</summary>
     /// <remarks>The first word counts: when one rank of a node fails, the others follow with consequences.</remarks>
-    public static void Write(string kind, bool retryable, string message, RunProgress? progress = null)
+    /// <param name="kind">Kind of the end.</param>
+    /// <param name="retryable">Whether trying again helps.</param>
+    /// <param name="message">What happened.</param>
+    /// <param name="progress">How far training is.</param>
+    /// <param name="lostRanks">The ranks whose loss ended this one.</param>
+    public static void Write(string kind, bool retryable, string message, RunProgress? progress = null, IReadOnlyList<int>? lostRanks = null)
     {
         if (!File.Exists(Path) || new FileInfo(Path).Length > 0)
         {
@@ -24,6 +29,7 @@ internal static class TerminationMessage
                 kind,
                 retryable,
                 message = message.Length <= LongestMessage ? message : message[..LongestMessage],
+                lostRanks,
                 attempt = progress?.Attempt,
                 step = progress?.Step,
                 totalSteps = progress?.TotalSteps,

@@ -26,7 +26,8 @@ internal static class Worker
         catch (Exception e) when (Explain(e) is { } failure)
         {
             Console.Error.WriteLine($"{who}: {failure.Kind}: {e.Message}");
-            TerminationMessage.Write(failure.Kind, failure.Retryable, $"{who}: {e.Message}");
+            TerminationMessage.Write(failure.Kind, failure.Retryable, $"{who}: {e.Message}",
+                lostRanks: (e as PeerLostException ?? e.InnerException as PeerLostException)?.Ranks);
             return failure.Code;
         }
     }

@@ -8,8 +8,6 @@ public sealed class JobValidationTests
 
     [Theory]
     // Planned fields are refused by name, slips with the nearest one, inventions outright.
-    [InlineData("{ scheduling: { queue: a } }", "spec.scheduling.queue: this field is not supported yet; remove it")]
-    [InlineData("{ scheduling: { minAvailable: 1 } }", "spec.scheduling.minAvailable: this field is not supported yet; remove it")]
     [InlineData("{ resources: { claims: [] } }", "spec.resources.claims: this field is not supported yet; remove it")]
     [InlineData("{ numNode: 2 }", "spec.numNode: there is no such field; did you mean \"numNodes\"?")]
     [InlineData("{ ttlSecondsAfterFinish: 2 }", "spec.ttlSecondsAfterFinish: there is no such field; did you mean \"ttlSecondsAfterFinished\"?")]

@@ -6,7 +6,6 @@ public sealed class LifecycleRulesTests
 {
     [Theory]
     [InlineData("launcher: Torch", "spec.launcher: there is no \"Torch\"; did you mean Torchrun?")]
-    [InlineData("scheduling: { gang: Volcano }", "spec.scheduling.gang: Volcano is not supported yet; use None")]
     [InlineData("restart: { strategy: InPlace }", "spec.restart.strategy: InPlace is not supported yet; use Blocking or Replace")]
     [InlineData("progress: { mode: Push }", "spec.progress.mode: Push is not supported yet; use Pull or None")]
     [InlineData("progress: { mode: None }\n  progressDeadlineSeconds: 60", "spec.progressDeadlineSeconds: progress.mode is None")]

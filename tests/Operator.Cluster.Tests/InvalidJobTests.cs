@@ -27,8 +27,8 @@ public sealed class InvalidJobTests(TestCluster cluster) : ClusterTest(cluster)
         await using Job job = await Job.ApplyAsync(kubectl, "early", Job.Manifest("early.yaml"));
         string message = await FailedMessage(kubectl, job);
 
-        Assert.Contains("spec.scheduling.queue: this field is not supported yet; remove it", message);
-        Assert.Contains("spec.scheduling.gang: Kueue is not supported yet; use None", message);
+        Assert.Contains("spec.resources.claims: this field is not supported yet; remove it", message);
+        Assert.Contains("spec.scheduling.gang: Native is not supported yet; use None or Volcano or Coscheduling or Kueue", message);
         Assert.Contains("spec.template.spec.volumes[disk].hostPath: it reaches into the machine", message);
     }
 

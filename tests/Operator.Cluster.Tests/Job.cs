@@ -45,6 +45,14 @@ internal sealed class Job(Kubectl kubectl, string name) : IAsyncDisposable
     public async Task<string> PodFieldAsync(string pod, string path) =>
         await kubectl.GetAsync("get", "pod", pod, "-o", $"jsonpath={{{path}}}");
 
+    /// <summary>The job's folder of checkpoints on this machine; null when it has no volume.</summary>
+    public async Task<string?> CheckpointsAsync()
+    {
+        string volume = (await kubectl.RunAsync("get", "pvc", $"{name}-checkpoints", "-o", "jsonpath={.spec.volumeName}")).Output.Trim();
+        return volume.Length == 0 ? null
+            : Path.Combine(await kubectl.GetAsync("get", "pv", volume, "-o", "jsonpath={.spec.hostPath.path}"), name);
+    }
+
     /// <summary>What rank 0 says at /progress, without the API server.</summary>
     public static async Task<JsonNode> ProgressAsync(string ip) =>
         JsonNode.Parse(await Http.GetStringAsync($"http://{ip}:9400/progress"))!;
@@ -104,9 +112,9 @@ internal sealed class Job(Kubectl kubectl, string name) : IAsyncDisposable
         string volume = (await kubectl.RunAsync("get", "pvc", $"{name}-checkpoints", "-o", "jsonpath={.spec.volumeName}")).Output.Trim();
         if (TestCluster.IsOwn && volume.Length > 0)
         {
-            string folder = await kubectl.GetAsync("get", "pv", volume, "-o", "jsonpath={.spec.hostPath.path}");
+            string? folder = await CheckpointsAsync();
             await kubectl.RunAsync("delete", "pvc", $"{name}-checkpoints", "--timeout=30s");
-            await Shell.RunAsync("rm", ["-rf", Path.Combine(folder, name)], TimeSpan.FromSeconds(30));
+            await Shell.RunAsync("rm", ["-rf", folder!], TimeSpan.FromSeconds(30));
 
             // A released volume is not given to another claim by itself.
             await kubectl.RunAsync("patch", "pv", volume, "--type=json", "-p", """[{"op":"remove","path":"/spec/claimRef"}]""");

@@ -17,6 +17,9 @@ internal sealed class Kubectl
         File.WriteAllText(_transcript, "");
     }
 
+    /// <summary>The administrator's kubeconfig.</summary>
+    public string Kubeconfig => _environment["KUBECONFIG"];
+
     public Task<ShellResult> RunAsync(params string[] arguments) => Shell.RunAsync("kubectl", arguments, Limit, _environment);
 
     /// <summary>Output of a command that has to work.</summary>
@@ -37,5 +40,5 @@ internal sealed class Kubectl
     }
 
     /// <summary>Notes in the transcript what happens outside kubectl.</summary>
-    public Task NoteAsync(string text) => File.AppendAllTextAsync(_transcript, $"# {text}\n\n");
+    public Task NoteAsync(string text, bool plain = false) => File.AppendAllTextAsync(_transcript, $"{(plain ? "" : "# ")}{text}\n\n");
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json.Nodes;
 
 namespace DeepSpeedSharp.Operator.Cluster.Tests;
@@ -32,9 +31,9 @@ public sealed class RestartTests(TestCluster cluster) : ClusterTest(cluster)
         await using Job job = await Job.ApplyAsync(kubectl, "victim", Job.Manifest("victim.yaml"));
         await job.WaitAsync("a checkpoint", s => (long?)s["progress"]?["lastCheckpointStep"] >= 40, 90);
 
-        int process = await WorkerProcessOf(job, "victim-1-1");
+        int process = await PodProcesses.WorkerAsync(job, "victim-1-1");
         await kubectl.NoteAsync($"kill -KILL {process}, the worker of victim-1-1");
-        Process.GetProcessById(process).Kill();
+        await PodProcesses.SendAsync("KILL", process);
         JsonNode restarting = await job.WaitAsync("attempt 2", s => (int?)s["attempt"] == 2, 30);
         await kubectl.ShowAsync("get", "dsj", "victim", "-o", "wide");
         Assert.Equal("NodeFailed", (string?)Job.Condition(restarting, "Restarting")!["reason"]);
@@ -54,29 +53,5 @@ public sealed class RestartTests(TestCluster cluster) : ClusterTest(cluster)
     {
         ShellResult log = await kubectl.ShowAsync("logs", pod, "--tail=-1");
         Assert.Matches(@"resuming after step [1-9]\d+ from /checkpoints/\w+/global_step[1-9]\d+", log.Output);
-    }
-
-    // A container's first process is safe from signals of its own namespace, so it is killed from outside.
-    private static async Task<int> WorkerProcessOf(Job job, string pod)
-    {
-        string uid = await job.PodFieldAsync(pod, ".metadata.uid");
-        foreach (string folder in Directory.GetDirectories("/proc").Where(f => int.TryParse(Path.GetFileName(f), out _)))
-        {
-            try
-            {
-                if ((await File.ReadAllTextAsync($"{folder}/cgroup")).Contains(uid, StringComparison.Ordinal)
-                    && (await File.ReadAllTextAsync($"{folder}/cmdline")).Contains("deepspeed-worker", StringComparison.Ordinal))
-                {
-                    return int.Parse(Path.GetFileName(folder));
-                }
-            }
-            catch (IOException)
-            {
-                // The process has ended in the meantime.
-            }
-        }
-
-        Assert.Fail($"no worker process of {pod} on this machine");
-        return 0;
     }
 }

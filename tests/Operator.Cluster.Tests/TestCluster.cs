@@ -73,6 +73,33 @@ public sealed class TestCluster : IAsyncLifetime
     /// <summary>Stops or starts the API server alone.</summary>
     internal Task ApiServer(string action) => Must("apiserver.sh", TimeSpan.FromMinutes(2), action, _state);
 
+    /// <summary>Installs the operator anew, with other values of its chart: "--set", "name=value" and so on.</summary>
+    internal Task InstallOperator(params string[] options) => Must("install-operator.sh", TimeSpan.FromMinutes(4), ["--state", _state, .. options]);
+
+    /// <summary>Builds and loads an image that the tests do not always need.</summary>
+    internal Task BuildImage(string name) => Must("images.sh", TimeSpan.FromMinutes(10), "--state", _state, name);
+
+    /// <summary>Renders the chart into a file.</summary>
+    internal static async Task<string> Render(params string[] options)
+    {
+        ShellResult result = await Script("render-chart.sh", TimeSpan.FromMinutes(1), options);
+        Assert.True(result.ExitCode == 0, result.All);
+        string file = Path.Combine(Path.GetTempPath(), $"deepspeed-chart-{Guid.NewGuid():N}.yaml");
+        await File.WriteAllTextAsync(file, result.Output);
+        return file;
+    }
+
+    /// <summary>Starts, stops, cuts off or joins a node; see node.sh.</summary>
+    internal Task Node(string action, int number) =>
+        Must("node.sh", TimeSpan.FromMinutes(3), action, number.ToString(System.Globalization.CultureInfo.InvariantCulture), _state);
+
+    /// <summary>What a container of another node than the first has printed, read on this machine, also while the node is cut off.</summary>
+    internal string LogOn(int number, string uid) => string.Join('\n', Directory.Exists(PodLogs(number))
+        ? Directory.GetFiles(PodLogs(number), "*.log", SearchOption.AllDirectories)
+            .Where(file => file.Contains(uid, StringComparison.Ordinal)).Select(File.ReadAllText) : []);
+
+    private string PodLogs(int number) => Path.Combine(_state, $"node-{number}", "private", "var", "log", "pods");
+
     private async Task<bool> IsReachable() => File.Exists(Kubeconfig)
         && (await new Kubectl(this, "start").RunAsync("get", "nodes")).ExitCode == 0;
 

@@ -22,7 +22,7 @@ public sealed class CheckCommandTests
         await server.StartAsync(TestContext.Current.CancellationToken);
         using StringWriter output = new(), error = new();
 
-        int result = await CheckCommand.RunAsync(new Uri(server.Urls.Single()), output, error, TestContext.Current.CancellationToken);
+        int result = await CheckCommand.RunAsync(new Uri(server.Urls.Single()), new Uri(server.Urls.Single()), output, error, TestContext.Current.CancellationToken);
 
         Assert.Equal(code, result);
         Assert.Contains(message, $"{output}{error}");
@@ -33,7 +33,7 @@ public sealed class CheckCommandTests
     {
         using StringWriter output = new(), error = new();
 
-        int result = await CheckCommand.RunAsync(new Uri("http://127.0.0.1:1"), output, error, TestContext.Current.CancellationToken);
+        int result = await CheckCommand.RunAsync(new Uri("http://127.0.0.1:1"), null, output, error, TestContext.Current.CancellationToken);
 
         Assert.Equal(1, result);
         Assert.Contains("is the operator running", error.ToString());

@@ -96,7 +96,7 @@ public sealed class ControllerTests
         await cluster.UntilPhase("a", "Failed");
         JsonNode failed = cluster.Condition("a", "Failed")!;
         Assert.Equal("InvalidSpec", (string?)failed["reason"]);
-        Assert.Contains("spec.scheduling.queue: this field is not supported yet", (string?)failed["message"]);
+        Assert.Contains("spec.scheduling.queue: it has no meaning with scheduling.gang None", (string?)failed["message"]);
         Assert.Contains("spec.config.train_batch_size: 30 is not 4 (micro batch) x 1 (accumulation) x 2 (ranks) = 8", (string?)failed["message"]);
         await cluster.Until(() => cluster.Api.Store.All("events").Any(e => (string?)e["reason"] == "InvalidSpec"), "an event tells");
         int requests = cluster.Api.Requests.Count;

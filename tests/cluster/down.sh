@@ -24,16 +24,12 @@ need_root
 
 # After a reboot nothing of it can be left but the files, and the pids belong to others.
 if [ "$BOOT" = "$BOOT_ID" ]; then
-  stop "$STATE" prometheus-targets prometheus dns-watch kubelet scheduler controller-manager
+  mapfile -t KUBELETS < <(cd "$STATE/pids" 2>/dev/null && ls -d kubelet* 2>/dev/null || true)
+  mapfile -t CONTAINERDS < <(cd "$STATE/pids" 2>/dev/null && ls -d containerd* 2>/dev/null || true)
+  stop "$STATE" prometheus-targets prometheus dns-watch "${KUBELETS[@]}" scheduler controller-manager
   stop "$STATE" dnsmasq
-  # The cgroups of pods were empty or absent when this cluster started (up.sh looks), so what is in them came from it.
-  for _ in 1 2 3 4 5; do
-    mapfile -t PIDS < <(pod_processes)
-    [ "${#PIDS[@]}" -gt 0 ] || break
-    kill -KILL "${PIDS[@]}" 2>/dev/null || true
-    sleep 0.2
-  done
-  stop "$STATE" --now containerd apiserver etcd
+  end_pods
+  stop "$STATE" --now "${CONTAINERDS[@]}" apiserver etcd
   for _ in 1 2 3 4 5; do # container shims, and whatever a crash left
     mapfile -t PIDS < <(marked_processes "$STATE")
     [ "${#PIDS[@]}" -gt 0 ] || break
@@ -41,13 +37,7 @@ if [ "$BOOT" = "$BOOT_ID" ]; then
     sleep 0.2
   done
 
-  pod_cgroups | while read -r GROUP; do
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-      if rmdir "$GROUP" 2>/dev/null; then break; fi
-      sleep 0.1
-    done
-  done
-
+  remove_pod_cgroups
   for BRIDGE in "$POD_BRIDGE" "$NODE_BRIDGE"; do
     if [ -e "/sys/class/net/$BRIDGE" ]; then
       for PORT in "/sys/class/net/$BRIDGE/brif"/*; do

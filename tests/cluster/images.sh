@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Builds the container images of the tests without a registry, and loads them when a cluster is up:
-#   images.sh [--state STATE-FOLDER] [pause|operator|worker|all]...
+#   images.sh [--state STATE-FOLDER] [pause|operator|worker|own|worker-cuda|all]...
+# all: the first three. own: a program in a folder of its own on worker-base, as users build theirs. worker-cuda: its program and
+# layers; its native libraries, several gigabytes, only with DEEPSPEED_TEST_CUDA=1.
 # The archives lie in the cache folder (images/); an image is built again only when something that it is made of changed.
-# DEEPSPEED_TEST_PUBLISH names a folder with out/operator, out/worker (and out/libtorch) to be used instead of building.
+# DEEPSPEED_TEST_PUBLISH names a folder with out/operator, out/worker and out/libtorch to be used instead of building.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -105,6 +107,40 @@ publish() { # PROJECT FOLDER PROPERTIES...
   mv "$folder.new" "$folder"
 }
 
+# Publishes what a target is made of, unless that is there already.
+programs() { # TARGET FOLDER HASH
+  local folder="$2/out" stamp="$2/$1.hash"
+  [ -z "${DEEPSPEED_TEST_PUBLISH:-}" ] || return 0
+  # The number of the folder tells whether it is still the one that was published for this.
+  [ "$(cat "$stamp" 2>/dev/null)" != "$3 $(stat -c %i "$folder/${1%-cuda}" 2>/dev/null)" ] || return 0
+  case "$1" in
+  operator) publish Operator "$folder/operator" ;;
+  worker)
+    publish WorkerImage "$folder/worker" -p:LibTorch=cpu
+    rm -rf "$folder/libtorch"
+    "$HERE/split-libtorch.sh" "$folder/worker" "$folder/libtorch"
+    ;;
+  worker-cuda)
+    publish WorkerImage "$folder/worker" "-p:LibTorch=$([ "${DEEPSPEED_TEST_CUDA:-}" = 1 ] && echo cuda || echo none)"
+    rm -rf "$folder/libtorch"
+    "$HERE/split-libtorch.sh" "$folder/worker" "$folder/libtorch"
+    ;;
+  esac
+  printf '%s %s\n' "$3" "$(stat -c %i "$folder/${1%-cuda}")" >"$stamp"
+}
+
+make_target() { # TARGET IMAGE FOLDER
+  base_image
+  say "building $2"
+  [ -e "$PUBLISH/tini" ] || cp /usr/bin/tini-static "$PUBLISH/tini"
+  # The stages with programs are not run: their names stand for folders.
+  image_tool build --quiet --pull-never --layers --target "$1" --build-context "build-operator=$3" \
+    --build-context "build-cpu=$3" --build-context "build-cuda=$3" --build-context "init=$PUBLISH" \
+    --build-arg "REVISION=$(git -C "$REPO" rev-parse --short HEAD 2>/dev/null || echo unknown)" \
+    --build-arg "SDK_IMAGE=$BASE_IMAGE" --build-arg "RUNTIME_IMAGE=$BASE_IMAGE" \
+    --file "$REPO/Dockerfile" --ignorefile "$REPO/.dockerignore" --tag "$2" "$REPO" >/dev/null
+}
+
 build_target() { # TARGET IMAGE
   local target="$1" image="$2" hash context="$PUBLISH"
   if [ -n "${DEEPSPEED_TEST_PUBLISH:-}" ]; then
@@ -112,27 +148,33 @@ build_target() { # TARGET IMAGE
     hash="$(find "$context/out" "$REPO/Dockerfile" "$REPO/src" -type f -print0 | hash_of)"
   else
     hash="$(source_hash)"
+    [ "$target" != worker-cuda ] || context="$PUBLISH/cuda"
   fi
   hash="$hash $(sha256sum "$HERE/split-libtorch.sh" | cut -c1-12)"
   current "$target" "$hash" && return 0
-  if [ -z "${DEEPSPEED_TEST_PUBLISH:-}" ]; then
-    case "$target" in
-    operator) publish Operator "$context/out/operator" ;;
-    worker)
-      publish WorkerImage "$context/out/worker" -p:LibTorch=cpu
-      rm -rf "$context/out/libtorch"
-      "$HERE/split-libtorch.sh" "$context/out/worker" "$context/out/libtorch"
-      ;;
-    esac
-  fi
-  base_image
-  say "building $image"
-  # The build stage is not run: its name stands for the folder of programs.
-  image_tool build --quiet --pull-never --layers --target "$target" --build-context "build=$context" \
-    --build-arg "SDK_IMAGE=$BASE_IMAGE" --build-arg "RUNTIME_IMAGE=$BASE_IMAGE" \
-    --file "$REPO/Dockerfile" --ignorefile "$REPO/.dockerignore" --tag "$image" "$REPO" >/dev/null
+  mkdir -p "$PUBLISH" "$context"
+  programs "$target" "$context" "$hash"
+  make_target "$target" "$image" "$context"
   archive "$target" "$image" "$hash"
   image_tool rmi --prune >/dev/null 2>&1 || true
+}
+
+# What docs/images.md tells users to do, with the worker as their program.
+build_own() {
+  local hash folder
+  build_target worker "$WORKER_IMAGE"
+  hash="$(cat "$IMAGES/worker.hash") own"
+  current own "$hash" && return 0
+  make_target worker-base "$WORKER_BASE_IMAGE" "${DEEPSPEED_TEST_PUBLISH:-$PUBLISH}"
+  folder="$(mktemp -d)"
+  cat >"$folder/Dockerfile" <<END
+FROM $WORKER_BASE_IMAGE
+COPY out/worker/ /workspace/app/
+ENTRYPOINT ["/sbin/tini", "--", "/workspace/app/deepspeed-worker"]
+END
+  image_tool build --quiet --pull-never --file "$folder/Dockerfile" --tag "$OWN_IMAGE" "${DEEPSPEED_TEST_PUBLISH:-$PUBLISH}" >/dev/null
+  rm -rf "$folder"
+  archive own "$OWN_IMAGE" "$hash"
 }
 
 ARCHIVES=()
@@ -141,11 +183,13 @@ for NAME in "$@"; do
   pause) build_pause ;;
   operator) build_target operator "$OPERATOR_IMAGE" ;;
   worker) build_target worker "$WORKER_IMAGE" ;;
+  worker-cuda) build_target worker-cuda "$WORKER_CUDA_IMAGE" ;;
+  own) build_own ;;
   *) die "no such image: $NAME" ;;
   esac
   ARCHIVES+=("$IMAGES/$NAME.tar")
 done
 
-if running "$STATE" containerd >/dev/null && [ -S "$STATE/containerd/containerd.sock" ]; then
+if [ -n "$(nodes_up "$STATE")" ]; then
   "$HERE/load-image.sh" --state "$STATE" "${ARCHIVES[@]}"
 fi

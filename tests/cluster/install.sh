@@ -21,6 +21,7 @@ WANTED="
 /usr/bin/runc                       runc
 /usr/lib/cni/bridge                 containernetworking-plugins
 /usr/bin/buildah                    buildah
+/usr/bin/tini-static                tini
 /usr/sbin/dnsmasq                   dnsmasq-base
 /usr/sbin/debootstrap               debootstrap
 /usr/bin/prometheus                 prometheus

@@ -14,7 +14,7 @@ LEFT="$(
   for MOUNTS in /proc/[0-9]*/mountinfo; do
     awk -v p="$STATE/" 'index($5, p) == 1 || index($4, p) == 1 {print "mount: " $5}' "$MOUNTS" 2>/dev/null || true
   done | sort -u
-  ip -o link show | awk -F': ' -v a="$NODE_BRIDGE" -v b="$POD_BRIDGE" '$2 == a || $2 == b || /master '"$POD_BRIDGE"'/ {print "link: " $2}'
+  ip -o link show | awk -F': ' -v a="$NODE_BRIDGE" -v b="$POD_BRIDGE" '$2 == a || $2 == b || /dss-cable/ || /master '"$POD_BRIDGE"'/ {print "link: " $2}'
   ip route show type blackhole | awk -v a="$SERVICE_RANGE" -v b="$POD_RANGE" '$2 == a || $2 == b {print "route: " $0}'
   [ ! -e "$OWNER_FILE" ] || printf 'file: %s\n' "$OWNER_FILE"
   # Only ever mount points for us; filled ones belong to somebody else's containers.

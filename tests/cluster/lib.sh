@@ -20,14 +20,12 @@ SKIP=77
 # The node's address is from a range for documentation (a loopback address is refused by the kubelet); pods and services
 # have the customary private ranges. The API server listens on the first service address itself, which is an address of
 # the node's bridge: there is no kube-proxy, and so programs in pods and on the machine reach it in the usual way.
-NODE_NAME=node-1
 NODE_BRIDGE=dss-node
 API_IP=10.96.0.1
 API_PORT=443
 NODE_IP=203.0.113.10
 POD_BRIDGE=dss-cni0
 POD_RANGE=10.244.0.0/16
-POD_SUBNET=10.244.0.0/24
 POD_GATEWAY=10.244.0.1
 SERVICE_RANGE=10.96.0.0/16
 CLUSTER_DOMAIN=cluster.local
@@ -42,9 +40,14 @@ PROMETHEUS_PORT="${DEEPSPEED_TEST_PROMETHEUS_PORT:-29090}"
 
 GPUS="${DEEPSPEED_TEST_GPUS:-8}"
 VOLUMES="${DEEPSPEED_TEST_VOLUMES:-6}"
+NODES="${DEEPSPEED_TEST_NODES:-1}"
+MOST_NODES=3
 STORAGE_CLASS=dss-local
 
 WORKER_IMAGE=localhost/deepspeed-worker:test
+WORKER_BASE_IMAGE=localhost/deepspeed-worker-base:test
+WORKER_CUDA_IMAGE=localhost/deepspeed-worker-cuda:test
+OWN_IMAGE=localhost/deepspeed-own:test
 OPERATOR_IMAGE=localhost/deepspeed-operator:test
 PAUSE_IMAGE=localhost/pause:1
 
@@ -82,6 +85,25 @@ debian_mirror() {
   # shellcheck disable=SC2016
   apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' 'Origin: Debian' 'Component: main' \
     | awk '$2 !~ /-(security|updates|backports)$/ && !found {print $1; found = 1}'
+}
+
+# --- nodes ------------------------------------------------------------------------------------------------------------
+# Node 1 is this machine. Every other one has a network namespace of its own, in which its containerd, its kubelet and its
+# bridge of pods live, and one cable to this machine: pods of all nodes are on one Ethernet, so nothing has to be routed or
+# forwarded. The names and addresses of a node follow from its number.
+
+node_name() { printf 'node-%s' "$1"; }
+node_ip() { printf '203.0.113.%s' "$((9 + $1))"; }
+node_pods() { printf '10.244.%s' "$(($1 - 1))"; }     # the first three bytes of its pods' addresses
+node_cable() { printf 'dss-cable%s' "$1"; }           # the end that is plugged into this machine's bridge
+node_folder() { if [ "$2" = 1 ]; then printf '%s' "$1"; else printf '%s/node-%s' "$1" "$2"; fi; } # STATE NODE
+node_process() { if [ "$2" = 1 ]; then printf '%s' "$1"; else printf '%s-%s' "$1" "$2"; fi; }     # NAME NODE
+node_cgroup() { if [ "$1" = 1 ]; then printf /; else printf '/dss-node-%s' "$1"; fi; }
+nodes_up() { # STATE
+  local node
+  for ((node = 1; node <= MOST_NODES; node++)); do
+    ! running "$1" "$(node_process containerd "$node")" >/dev/null || printf '%s\n' "$node"
+  done
 }
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -139,18 +161,44 @@ marked_processes() { # STATE
   grep -lzxF -- "$MARK=$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true
 }
 
-# Processes in the containers of pods.
-pod_processes() {
+# Processes in the containers of pods, of one node or of all.
+pod_processes() { # [NODE]
   local folder
-  pod_cgroups | while read -r folder; do cat "$folder/cgroup.procs" 2>/dev/null || true; done | sort -un
+  pod_cgroups "$@" | while read -r folder; do cat "$folder/cgroup.procs" 2>/dev/null || true; done | sort -un
 }
 
-# The cgroup folders of pods, deepest first.
-pod_cgroups() {
-  local top
-  for top in /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods; do
+# The cgroup folders of pods, deepest first, then those of nodes. Of one node or of all.
+pod_cgroups() { # [NODE]
+  local top tops
+  case "${1:-all}" in
+  1) tops=(/sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods) ;;
+  all) tops=(/sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods /sys/fs/cgroup/dss-node-* /sys/fs/cgroup/*/dss-node-*) ;;
+  *) tops=("/sys/fs/cgroup/dss-node-$1" /sys/fs/cgroup/*/"dss-node-$1") ;;
+  esac
+  for top in "${tops[@]}"; do
     [ -d "$top" ] && find "$top" -depth -type d
-  done 2>/dev/null || true
+  done 2>/dev/null | awk '!seen[$0]++' || true
+}
+
+# Ends what runs in the pods of a node, or of all: their cgroups were empty or absent when this cluster started (up.sh
+# looks), so what is in them came from it.
+end_pods() { # [NODE]
+  local pids
+  for _ in 1 2 3 4 5; do
+    mapfile -t pids < <(pod_processes "$@")
+    [ "${#pids[@]}" -gt 0 ] || break
+    kill -KILL "${pids[@]}" 2>/dev/null || true
+    sleep 0.2
+  done
+}
+
+remove_pod_cgroups() { # [NODE]
+  pod_cgroups "$@" | while read -r group; do
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+      if rmdir "$group" 2>/dev/null; then break; fi
+      sleep 0.1
+    done
+  done
 }
 
 # --- waiting ----------------------------------------------------------------------------------------------------------
@@ -189,10 +237,22 @@ api() { # STATE PATH CURL-ARGUMENTS...
   curl -sS --fail --noproxy '*' --max-time 10 --config "$state/tls/admin.curl" "$@" "https://$API_IP:$API_PORT$path"
 }
 
-containerd_ctr() { # STATE ARGUMENTS...
-  local state="$1"
-  shift
-  ctr --address "$state/containerd/containerd.sock" --namespace k8s.io "$@"
+containerd_ctr() { # STATE NODE ARGUMENTS...
+  local folder
+  folder="$(node_folder "$1" "$2")"
+  shift 2
+  ctr --address "$folder/containerd/containerd.sock" --namespace k8s.io "$@"
+}
+
+# A certificate of the cluster's own authority: STATE/tls/NAME.crt and NAME.key.
+certificate() { # STATE NAME SUBJECT EXTENSIONS
+  (
+    cd "$1/tls"
+    umask 077
+    exec 2>>openssl.log
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "$3" -keyout "$2.key" -out "$2.csr"
+    openssl x509 -req -in "$2.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 -extfile <(printf '%b' "$4") -out "$2.crt"
+  )
 }
 
 # Calls COMMAND FILE with the list at PATH now and whenever something in it changes, for ever.

@@ -41,6 +41,11 @@ public sealed record MemoryEstimate
     /// <summary>Everything on the device.</summary>
     public long DeviceBytes => ModelStateBytes + BufferBytes + ActivationBytes;
 
+    /// <summary>A number of bytes for people, in units of 10^6 or 10^9.</summary>
+    /// <param name="bytes">The number.</param>
+    public static string Text(long bytes) => bytes < 1e8
+        ? FormattableString.Invariant($"{bytes / 1e6:0.0} MB") : FormattableString.Invariant($"{bytes / 1e9:0.0} GB");
+
     /// <summary>Estimates the memory of one rank.</summary>
     /// <param name="config">The config.</param>
     /// <param name="parameters">Parameters of the model, all trained; at least 1.</param>

@@ -19,6 +19,7 @@ internal sealed class CheckpointSaver(ProcessGroup group, CheckpointConfig confi
 
     private readonly WritePace _pace = new((int)Math.Min(config.Writer.IoBufferSize, 1 << 30), config.Writer.IoBufferDouble);
     private readonly HostSnapshot _snapshot = new();
+    private readonly Attempt? _attempt = Attempt.OfProcess();
     private WriteBehind? _behind;
     private volatile string? _last;
 
@@ -30,9 +31,9 @@ internal sealed class CheckpointSaver(ProcessGroup group, CheckpointConfig confi
     {
         CheckNames(request);
         Finish();
-        request = request with { Tag = AgreeOnTag(request.Tag) };
+        request = request with { Tag = AgreeOnTag(request.Tag), Attempt = _attempt };
         string subject = Subject(request);
-        request = request with { Temporary = Agreement.OnFirst(group, subject, "making its folder", () => Prepare(request)) };
+        request = request with { Temporary = Agreement.OnFirst(group, subject, "making its folder", request.Prepare) };
         if (request.Options.Asynchronous ?? config.Writer.Decoupled)
         {
             request = request with { Pieces = _snapshot.Take(request.Pieces) };
@@ -42,7 +43,7 @@ internal sealed class CheckpointSaver(ProcessGroup group, CheckpointConfig confi
 
         long start = TimeProvider.System.GetTimestamp();
         IReadOnlyList<RankPart> parts = Agreement.OnAll(group, subject, "writing its files",
-            () => ShardFiles.Write(request.Temporary, group.Rank, request.Pieces, _pace));
+            () => request.Write(group.Rank, _pace));
         Agreement.OnFirst(group, subject, "completing it", () =>
         {
             request.Complete(parts, warn);
@@ -135,17 +136,6 @@ internal sealed class CheckpointSaver(ProcessGroup group, CheckpointConfig confi
 
         warn($"{problem}; it is saved as {tags[0]}, as on rank 0 (checkpoint.tag_validation: Fail makes this an error)");
         return tags[0];
-    }
-
-    private static string Prepare(SaveRequest request)
-    {
-        Directory.CreateDirectory(request.Directory);
-        AttemptLease.Check(request.Directory);
-        CheckpointDirectory.RemoveLeftovers(request.Directory); // of processes that were killed; nobody else writes here
-        // A name that no other attempt uses: a rank of an earlier one may still be writing.
-        string temporary = CheckpointDirectory.Temporary(request.Directory, request.Tag, Guid.NewGuid().ToString("N")[..8]);
-        Directory.CreateDirectory(temporary);
-        return temporary;
     }
 
     private void Report(SaveRequest request, IReadOnlyList<RankPart> parts, TimeSpan took)

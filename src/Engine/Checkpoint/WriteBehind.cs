@@ -85,7 +85,8 @@ internal sealed class WriteBehind : IDisposable
             RankMarker.Write(Request.Temporary, rank, WriteFiles(rank, pace));
             if (rank == 0)
             {
-                IReadOnlyList<RankPart> parts = RankMarker.Await(Request.Temporary, worldSize, Patience, TimeProvider.System, _giveUp.Token);
+                IReadOnlyList<RankPart> parts = Request.Fenced(() =>
+                    RankMarker.Await(Request.Temporary, worldSize, Patience, TimeProvider.System, _giveUp.Token));
                 RankMarker.RemoveAll(Request.Temporary, worldSize);
                 Request.Complete(parts, warn);
                 report(Request, parts, TimeProvider.System.GetElapsedTime(start));
@@ -110,9 +111,9 @@ internal sealed class WriteBehind : IDisposable
     {
         try
         {
-            return ShardFiles.Write(Request.Temporary, rank, Request.Pieces, pace);
+            return Request.Write(rank, pace);
         }
-        catch (Exception e) when (rank != 0)
+        catch (Exception e) when (rank != 0 && Directory.Exists(Request.Temporary))
         {
             RankMarker.Write(Request.Temporary, rank, RankPart.Nothing with { Error = e.Message, IsPassing = e is IOException });
             throw;

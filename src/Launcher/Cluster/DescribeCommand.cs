@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
@@ -44,8 +45,9 @@ internal static class DescribeCommand
             ("progress", JobText.Progress(status.Progress)),
             ("image", job.Spec?.Image),
         ]));
-        Section("conditions", status.Conditions?.Select(c => (IReadOnlyList<string>)[c.Type, c.Status, c.Reason, c.Message ?? ""]));
-        Section("failures, newest first", status.LastFailures?.Select(f => (IReadOnlyList<string>)[JobText.Failure(f)]));
+        Section("failures, newest first", status.LastFailures?.Select(f => (IReadOnlyList<string>)[Ago(f.Time), JobText.Failure(f)]));
+        Section("conditions", status.Conditions?.Where(c => c.Status == JobConditions.True || !string.IsNullOrEmpty(c.Message))
+            .Select(c => (IReadOnlyList<string>)[Ago(c.LastTransitionTime), c.Type, c.Status, c.Reason, c.Message == status.Message ? "" : c.Message ?? ""]));
         Section("pods", (await client.PodsAsync(name, CancellationToken.None))
             .Select(p => (IReadOnlyList<string>)[p.Name, p.Phase, p.ClusterNode ?? ""]));
         Section("events", (await client.EventsAsync(name, CancellationToken.None)).TakeLast(MostEvents).Select(Event));
@@ -54,9 +56,12 @@ internal static class DescribeCommand
 
     private static IReadOnlyList<string> Event(JsonElement e) =>
     [
-        JobText.Text(e, "lastTimestamp") ?? JobText.Text(e, "eventTime") ?? "", JobText.Text(e, "type") ?? "",
-        JobText.Text(e, "reason") ?? "", JobText.Text(e, "message") ?? "",
+        DateTimeOffset.TryParse(JobText.Text(e, "lastTimestamp") ?? JobText.Text(e, "eventTime"), CultureInfo.InvariantCulture,
+            out DateTimeOffset time) ? Ago(time) : "",
+        JobText.Text(e, "type") ?? "", JobText.Text(e, "reason") ?? "", JobText.Text(e, "message") ?? "",
     ];
+
+    private static string Ago(DateTimeOffset? time) => time is { } at ? $"{JobText.Duration(TimeProvider.System.GetUtcNow() - at)} ago" : "";
 
     private static void Section(string title, IEnumerable<IReadOnlyList<string>>? rows)
     {

@@ -43,6 +43,12 @@ internal static class JobText
     /// <summary>A failure in a sentence.</summary>
     public static string Failure(JobFailure failure)
     {
+        // The operator's own sentences name node, pod, machine and exit code.
+        if (failure.Message?.Contains($"node {failure.Node} (", StringComparison.OrdinalIgnoreCase) == true)
+        {
+            return $"attempt {failure.Attempt} ({failure.Reason}): {failure.Message}";
+        }
+
         string code = failure.ExitCode is { } exit ? $" with {ExitCodeText.Describe(exit)}" : "";
         string message = string.IsNullOrEmpty(failure.Message) ? "" : $": {failure.Message}";
         return $"attempt {failure.Attempt}, node {failure.Node} ({failure.Reason}){code}{message}";

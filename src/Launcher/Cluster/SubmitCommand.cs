@@ -52,7 +52,7 @@ internal static class SubmitCommand
             + (manifest.Spec.IsSuspended() ? "; it is suspended, and starts when spec.suspend is false" : ""));
         return detach || manifest.Spec.IsSuspended() ? ExitCodes.Done
             : await new JobFollower(client, manifest.Name, console,
-                showsLogs ? new LogFollower(client, manifest.Name, console, null, null) : null).RunAsync(stop);
+                showsLogs ? new LogFollower(client, manifest.Name, console, null, null, onlyNew: true) : null).RunAsync(stop);
     }
 
     /// <summary>What is sent: no status, a namespace, and a word on suspension, so that a stopped job goes on.</summary>

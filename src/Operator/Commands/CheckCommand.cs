@@ -12,39 +12,51 @@ internal static class CheckCommand
     {
         var url = new Option<Uri>("--url")
         {
-            Description = "Where the operator serves /readyz and /metrics.",
+            Description = "Where the operator serves /readyz.",
             DefaultValueFactory = _ => new Uri("http://127.0.0.1:8080"),
         };
-        var command = new Command("check", "Asks a running operator whether it is ready, and whether it counts its jobs.") { url };
-        command.SetAction(async (result, cancel) => await RunAsync(result.GetValue(url)!, Console.Out, Console.Error, cancel));
+        var metrics = new Option<Uri?>("--metrics-url") { Description = "Where it serves /metrics without a token; not asked when left out." };
+        var command = new Command("check", "Asks a running operator whether it is ready, and whether it counts its jobs.") { url, metrics };
+        command.SetAction(async (result, cancel) =>
+            await RunAsync(result.GetValue(url)!, result.GetValue(metrics), Console.Out, Console.Error, cancel));
         return command;
     }
 
     /// <summary>Asks, and says what is wrong.</summary>
     /// <returns>0 when the operator is ready.</returns>
-    internal static async Task<int> RunAsync(Uri url, TextWriter output, TextWriter error, CancellationToken cancel)
+    /// <param name="url">Where it serves /readyz.</param>
+    /// <param name="metrics">Where it serves /metrics; null to leave them out.</param>
+    /// <param name="output">Receives the good news.</param>
+    /// <param name="error">Receives what is wrong.</param>
+    /// <param name="cancel">Ends the questions.</param>
+    internal static async Task<int> RunAsync(Uri url, Uri? metrics, TextWriter output, TextWriter error, CancellationToken cancel)
     {
-        using var client = new HttpClient { BaseAddress = url, Timeout = Limit };
-        foreach ((string path, string expected) in new[] { ("/readyz", "ok"), ("/metrics", "deepspeedjob_pods_created_total") })
+        using var client = new HttpClient { Timeout = Limit };
+        (Uri Url, string Expected)[] questions =
+        [
+            (new Uri(url, "readyz"), "ok"),
+            .. metrics is null ? [] : new[] { (new Uri(metrics, "metrics"), "deepspeedjob_pods_created_total") },
+        ];
+        foreach ((Uri asked, string expected) in questions)
         {
             try
             {
-                using HttpResponseMessage answer = await client.GetAsync(new Uri(path, UriKind.Relative), cancel);
+                using HttpResponseMessage answer = await client.GetAsync(asked, cancel);
                 string text = await answer.Content.ReadAsStringAsync(cancel);
                 if (!answer.IsSuccessStatusCode || !text.Contains(expected, StringComparison.Ordinal))
                 {
-                    await error.WriteLineAsync($"{url}{path[1..]}: {(int)answer.StatusCode}, {FirstLine(text)}; look at the operator's log");
+                    await error.WriteLineAsync($"{asked}: {(int)answer.StatusCode}, {FirstLine(text)}; look at the operator's log");
                     return 1;
                 }
             }
             catch (HttpRequestException e)
             {
-                await error.WriteLineAsync($"{url}{path[1..]}: {e.Message}; is the operator running, and may this pod reach it?");
+                await error.WriteLineAsync($"{asked}: {e.Message}; is the operator running, and may this pod reach it?");
                 return 1;
             }
             catch (TaskCanceledException) when (!cancel.IsCancellationRequested)
             {
-                await error.WriteLineAsync($"{url}{path[1..]}: no answer within {Limit.TotalSeconds:0} s; does a NetworkPolicy cut it off?");
+                await error.WriteLineAsync($"{asked}: no answer within {Limit.TotalSeconds:0} s; does a NetworkPolicy cut it off?");
                 return 1;
             }
         }

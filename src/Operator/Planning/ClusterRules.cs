@@ -26,7 +26,12 @@ internal static class ClusterRules
         CheckAmounts("spec.resources.requests", spec.Resources?.Requests, spec, errors);
         for (int i = 0; i < (spec.Env?.Count ?? 0); i++)
         {
-            if (spec.Env![i].ValueFrom is { } source)
+            if (RendezvousSecret.Sets(spec, spec.Env![i].Name))
+            {
+                errors.Add($"spec.env[{i}].name", $"{spec.Env[i].Name} is set by the job itself", "remove it");
+            }
+
+            if (spec.Env[i].ValueFrom is { } source)
             {
                 ModelFields.Check<V1EnvVarSource>(source, $"spec.env[{i}].valueFrom", errors);
             }
@@ -45,6 +50,12 @@ internal static class ClusterRules
         if (spec.Shm?.SizeLimit is { } size && Parse(size) is null)
         {
             errors.Add("spec.shm.sizeLimit", $"\"{size}\" is not an amount", "write for example 32Gi");
+        }
+
+        if (spec.Gang() == GangScheduler.Kueue && string.IsNullOrEmpty(spec.Scheduling!.Queue))
+        {
+            errors.Add("spec.scheduling.queue", "it is missing, and Kueue needs it",
+                "name a LocalQueue of the job's namespace, here or by the label kueue.x-k8s.io/queue-name of the job");
         }
 
         TemplateRules.Check(spec, allowHostAccess, errors);

@@ -11,7 +11,8 @@ internal static class FailureAdvice
     public static string For(NodeFailure failure) => failure switch
     {
         { Reason: "OOMKilled" } => "Raise resources.limits.memory, or use a smaller micro batch or a higher ZeRO stage.",
-        { Reason: Reasons.Hang } => "Look at the machine of that node, and raise progressDeadlineSeconds if a step may take longer.",
+        { Reason: Reasons.Hang } => $"Look at {Machine(failure)}, and raise progressDeadlineSeconds if a step may take longer.",
+        { Reason: Reasons.PeerLost, Witness: not null } => $"Look at {Machine(failure)} and its network: a rank there hangs, or cannot be reached. Raise DEEPSPEED_HEARTBEAT_TIMEOUT (seconds) if pauses of that length are normal.",
         { Reason: Reasons.PeerLost } => $"No rank says why another one was lost: look at the network of the machines, and at {Log(failure)}.",
         { Pod.ExitCode: ExitCodes.Usage } => "Correct spec.command and spec.args.",
         { Pod.ExitCode: ExitCodes.BadData } => "Correct the data that the message names.",
@@ -22,5 +23,7 @@ internal static class FailureAdvice
         _ => $"Look at {Log(failure)}.",
     };
 
-    private static string Log(NodeFailure failure) => failure.Pod is { } pod ? $"`kubectl logs {pod.Name} -n {pod.Namespace}`" : "its log";
+    private static string Machine(NodeFailure failure) => failure.Pod?.ClusterNode is { } machine ? $"machine {machine}" : "the machine of that node";
+
+    private static string Log(NodeFailure failure) => failure.Evidence is { } pod ? $"`kubectl logs {pod.Name} -n {pod.Namespace}`" : "its log";
 }

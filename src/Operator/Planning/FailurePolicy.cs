@@ -29,10 +29,10 @@ internal sealed record FailurePolicy(string Action, FailureRule? Rule)
     }
 
     private static bool Matches(FailureRule rule, NodeFailure failure) =>
-        (rule.ExitCodes is null or [] || (failure.Pod?.ExitCode is { } code && rule.ExitCodes.Contains(code)))
+        (rule.ExitCodes is null or [] || (failure.Evidence?.ExitCode is { } code && rule.ExitCodes.Contains(code)))
         && (rule.Reasons is null or []
-            || new[] { failure.Reason, failure.Pod?.TerminatedReason, failure.Pod?.Reason }.Any(r => r is not null && rule.Reasons.Contains(r)))
-        && (rule.MessagePattern is null || Contains(rule.MessagePattern, failure.Pod?.TerminationMessage ?? failure.Message));
+            || new[] { failure.Reason, failure.Evidence?.TerminatedReason, failure.Evidence?.Reason }.Any(r => r is not null && rule.Reasons.Contains(r)))
+        && (rule.MessagePattern is null || Contains(rule.MessagePattern, failure.Evidence?.TerminationMessage ?? failure.Message));
 
     // Linear in a text of a few kilobytes, whatever the pattern: no time limit, which a busy machine could miss.
     private static bool Contains(string pattern, string text) => Regex.IsMatch(text, pattern, RegexOptions.NonBacktracking);

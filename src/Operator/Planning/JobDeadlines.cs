@@ -44,7 +44,7 @@ internal static class JobDeadlines
         string step = job.Status.Progress?.Step is { } number
             ? string.Create(CultureInfo.InvariantCulture, $"after step {number}") : "before its first step";
         return new NodeFailure(node, FailureKind.Counted, job.Now, Reasons.Hang, string.Create(CultureInfo.InvariantCulture,
-            $"training hangs {step}: no new one since {since.UtcDateTime:HH:mm:ss} UTC, which is longer than progressDeadlineSeconds ({job.Spec.ProgressDeadlineSeconds}); {NodeFailure.Where(job, node, pod)} {suspicion}"), pod);
+            $"training hangs {step}: no new one since {since.UtcDateTime:HH:mm:ss} UTC, which is longer than progressDeadlineSeconds ({job.Spec.ProgressDeadlineSeconds}); {NodeFailure.WithRanks(job, node, pod)} {suspicion}"), pod);
     }
 
     /// <summary>Time until the first of them; null when none counts.</summary>
@@ -60,7 +60,7 @@ internal static class JobDeadlines
 
     private static DateTimeOffset? Startup(JobSnapshot job) =>
         job.Spec?.StartupDeadlineSeconds is { } seconds && job.Status.Attempt > 0 && job.Status.ReadyAttempt < job.Status.Attempt
-            ? new[] { job.Status.LastStartTime, job.Status.NextStartTime }.Max() + TimeSpan.FromSeconds(seconds) : null;
+            ? GangPlan.PlaceableSince(job.Status) + TimeSpan.FromSeconds(seconds) : null;
 
     private static DateTimeOffset? HangTime(JobSnapshot job)
     {

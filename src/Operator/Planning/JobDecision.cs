@@ -14,6 +14,10 @@ internal sealed record JobDecision
     /// <summary>How long after a first failure the cause is looked for; one dying rank makes all others fail.</summary>
     public static readonly TimeSpan Settle = TimeSpan.FromSeconds(3);
 
+    /// <summary>How long after the others lost a silent rank its machine is waited for: ranks notice within 15 s, a cluster after
+    /// 40 to 50 s, and the loss of a machine is no failure of the program. Its pod would be waited for anyway.</summary>
+    public static readonly TimeSpan SettleOfSilence = TimeSpan.FromSeconds(60);
+
     // Pods that end are seen as events; this is for those that never do.
     private static readonly TimeSpan LookAtEndingPods = TimeSpan.FromSeconds(10);
 
@@ -41,6 +45,18 @@ internal sealed record JobDecision
     /// <summary>Whether the job does not run any more, so that what protects its running pods goes.</summary>
     public bool RemoveBudget { get; init; }
 
+    /// <summary>Whether the PodGroups of the job go, so that they hold no place for it.</summary>
+    public bool RemoveGroups { get; init; }
+
+    /// <summary>Whether the PodGroup of the current attempt is to be there although no pod is created yet.</summary>
+    public bool CreateGroup { get; init; }
+
+    /// <summary>Pods that are to say to Kueue that their group gets no more pods.</summary>
+    public IReadOnlyList<PodSnapshot> CloseGroups { get; init; } = [];
+
+    /// <summary>Kueue's groups whose Workload is deleted.</summary>
+    public IReadOnlyList<string> DropWorkloads { get; init; } = [];
+
     /// <summary>Whether the job itself is deleted, because its time after the end is over.</summary>
     public bool DeleteJob { get; init; }
 
@@ -49,6 +65,12 @@ internal sealed record JobDecision
 
     /// <summary>Compares what is wanted with what exists; the same inputs always give the same answer.</summary>
     public static JobDecision For(JobSnapshot observed)
+    {
+        JobDecision decision = Decide(observed);
+        return GangPlan.EndsGroups(observed.Status, decision) ? decision with { RemoveGroups = true } : decision;
+    }
+
+    private static JobDecision Decide(JobSnapshot observed)
     {
         // Counts and conditions speak of the spec that is there now, whatever is decided about it.
         JobSnapshot job = observed with { Status = observed.Status with { ObservedGeneration = observed.Generation } };
@@ -126,7 +148,7 @@ internal sealed record JobDecision
         PodDeletion[] old = PodCleaning.DeleteOld(job);
 
         // The last checkpoint is still being written by pods that end; a new world should not read the one before.
-        PodSnapshot[] ending = [.. job.OlderPods.Where(p => !p.IsFinished && !job.IsLost(p))];
+        PodSnapshot[] ending = [.. job.OlderPods.Where(p => GangPlan.IsEnding(job, p))];
         int[] missing = [.. Enumerable.Range(0, job.Desired).Except(job.CurrentPods.Select(p => p.Index))
             .Except(job.Succeeded)];
         TimeSpan backoff = Backoff(job);
@@ -136,10 +158,13 @@ internal sealed record JobDecision
         }
 
         bool blocks = ending.Length > 0 && job.Spec?.WaitsForOldPods() != false;
+        job = job with { Status = GangPlan.Admit(job) };
+        bool mayCreate = !blocks && backoff <= TimeSpan.Zero && missing.Length > 0;
+        bool isHeld = mayCreate && GangPlan.Holds(job);
 
         // Times count from what is seen now: a job that begins to run begins to have a deadline.
         job = job with { Status = JobObservation.Of(job, blocks ? ending : [], backoff) };
-        int[] create = !blocks && backoff <= TimeSpan.Zero ? [.. missing.Take(MostCreatedAtOnce)] : [];
+        int[] create = mayCreate && !isHeld ? [.. missing.Take(MostCreatedAtOnce)] : [];
         bool more = create.Length > 0 && create.Length < missing.Length;
         return new JobDecision
         {
@@ -147,6 +172,9 @@ internal sealed record JobDecision
             Delete = old,
             CreateNodes = create,
             CreatesMore = more,
+            CreateGroup = isHeld && job.Group is null,
+            CloseGroups = GangPlan.Close(job.Pods, job.Status.Gang?.Group),
+            DropWorkloads = GangPlan.Drop(job.Pods, job.Status.Gang?.Group),
             RestoreService = missing.Length == 0 && !job.HasService && job.Problems.Count == 0,
             RequeueAfter = more ? TimeSpan.Zero : Soonest(
                 backoff > TimeSpan.Zero ? backoff : null,
@@ -159,8 +187,9 @@ internal sealed record JobDecision
     {
         bool allEnded = job.CurrentPods.All(p => p.IsFinished);
         TimeSpan settled = job.Now - (job.FailureSeenAt ?? job.Now);
-        return settled < Settle && !allEnded
-            ? new JobDecision { Status = JobObservation.Of(job, [], TimeSpan.Zero), RequeueAfter = Settle - settled }
+        TimeSpan settle = failures[0] is { Witness: not null, Kind: FailureKind.Counted } ? SettleOfSilence : Settle;
+        return settled < settle && !allEnded
+            ? new JobDecision { Status = JobObservation.Of(job, [], TimeSpan.Zero), RequeueAfter = settle - settled }
             : Restart(JobRestart.After(job, failures));
     }
 
@@ -191,6 +220,8 @@ internal sealed record JobDecision
             Status = JobEnd.Suspended(job, active.Length),
             // First it is on record that the pods end because of this, then they are deleted.
             Delete = isKnown ? PodCleaning.Delete(job, job.Pods.Where(p => !p.IsTerminal)) : [],
+            CloseGroups = isKnown ? GangPlan.Close(job.Pods, inUse: null) : [],
+            DropWorkloads = isKnown ? GangPlan.Drop(job.Pods, inUse: null) : [],
             RemoveBudget = !isKnown,
             RequeueAfter = !isKnown ? TimeSpan.Zero : active.Length > 0 ? LookAtEndingPods : null,
         };
@@ -205,6 +236,8 @@ internal sealed record JobDecision
         {
             Status = JobObservation.Count(job),
             Delete = delete,
+            CloseGroups = GangPlan.Close(job.Pods, inUse: null),
+            DropWorkloads = GangPlan.Drop(job.Pods, inUse: null),
             DeleteJob = left <= TimeSpan.Zero,
             RequeueAfter = Soonest(left > TimeSpan.Zero ? left : null,
                 job.Spec?.CleanPodPolicy != "None" && job.Pods.Any(p => !p.IsTerminal) ? LookAtEndingPods : null),

@@ -1,4 +1,5 @@
 using System.Globalization;
+using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Progress;
 
@@ -16,7 +17,7 @@ internal static class JobObservation
         DeepSpeedJobStatus status = Count(job);
         IReadOnlyList<PodSnapshot> pods = job.CurrentPods;
         NodeCounts nodes = status.Nodes!;
-        status = Schedule(status, job.Now, pods, nodes, ending, backoff);
+        status = Schedule(status, job, pods, nodes, ending, backoff);
         status = Run(status, job.Now, pods, nodes);
         bool isRunning = status.Is(ConditionTypes.Running);
         if (isRunning && status.Is(ConditionTypes.Restarting))
@@ -81,9 +82,10 @@ internal static class JobObservation
             && ProgressReport.Parse(first.TerminationMessage) is { } last ? last.Onto(progress, job.Now, isFinal: true) : progress;
     }
 
-    private static DeepSpeedJobStatus Schedule(DeepSpeedJobStatus status, DateTimeOffset now, IReadOnlyList<PodSnapshot> pods,
+    private static DeepSpeedJobStatus Schedule(DeepSpeedJobStatus status, JobSnapshot job, IReadOnlyList<PodSnapshot> pods,
         NodeCounts nodes, IReadOnlyList<PodSnapshot> ending, TimeSpan backoff)
     {
+        DateTimeOffset now = job.Now;
         PodSnapshot[] homeless = [.. pods.Where(p => p.ClusterNode is null && !p.IsFinished)];
         if (nodes.Created == nodes.Desired && homeless.Length == 0)
         {
@@ -99,8 +101,12 @@ internal static class JobObservation
 
         if (ending.Count > 0)
         {
-            return status.With(now, ConditionTypes.Scheduled, false, Reasons.WaitingForOldPods,
-                $"{ending.Count} pods of an earlier attempt are still ending, for example {ending[0].Name}.");
+            return status.With(now, ConditionTypes.Scheduled, false, Reasons.WaitingForOldPods, Ending(job, ending));
+        }
+
+        if (backoff <= TimeSpan.Zero && GangPlan.Wait(job) is var (reason, message))
+        {
+            return status.With(now, ConditionTypes.Scheduled, false, reason, message);
         }
 
         // During the pause before a restart, the message of Restarting says what failed and when it goes on.
@@ -108,6 +114,15 @@ internal static class JobObservation
             ? status.With(now, ConditionTypes.Scheduled, false, Reasons.WaitingForScheduler)
             : status.With(now, ConditionTypes.Scheduled, false, Reasons.PodsNotCreated,
                 backoff > TimeSpan.Zero ? null : "Pods are being created.");
+    }
+
+    private static string Ending(JobSnapshot job, IReadOnlyList<PodSnapshot> ending)
+    {
+        string count = ending.Count == 1 ? "1 pod of an earlier attempt is" : $"{ending.Count} pods of an earlier attempt are";
+        return ending.FirstOrDefault(p => p.ClusterNode is { } machine && job.NotReady.ContainsKey(machine)) is { ClusterNode: { } silent } lost
+            ? string.Create(CultureInfo.InvariantCulture,
+                $"{count} still ending; {lost.Name} is on {silent}, which does not answer, and is given up at {(job.NotReady[silent] + job.Spec.NodeLoss()).UtcDateTime:HH:mm:ss} UTC.")
+            : $"{count} still ending, for example {ending[0].Name}.";
     }
 
     private static DeepSpeedJobStatus Run(DeepSpeedJobStatus status, DateTimeOffset now, IReadOnlyList<PodSnapshot> pods, NodeCounts nodes)

@@ -29,13 +29,12 @@ internal static class JobRestart
 
         bool counts = policy.Action == FailurePolicy.Restart;
         (int row, TimeSpan backoff) = Pause(job, status, counts);
-        status = JobStart.Next(Record(status, job, cause, policy), job, job.Desired) with
+        status = JobStart.Next(Record(status, job, cause, policy) with { AvoidedNodes = Avoid(status, cause, policy) }, job, job.Desired) with
         {
             Restarts = status.Restarts + (counts ? 1 : 0),
             Disruptions = status.Disruptions + (counts ? 0 : 1),
             ConsecutiveFailures = row,
             NextStartTime = backoff > TimeSpan.Zero ? job.Now + backoff : null,
-            AvoidedNodes = Avoid(status, cause, policy),
             Phase = Phases.Restarting,
         };
         string next = backoff > TimeSpan.Zero

@@ -97,7 +97,7 @@ internal static class JobSize
     }
 
     private static DateTimeOffset ShrinkTime(JobSnapshot job, ElasticSpec elastic) =>
-        (job.Status.LastStartTime ?? job.Now) + TimeSpan.FromSeconds(elastic.ScaleDownAfterSeconds ?? 600);
+        (GangPlan.PlaceableSince(job.Status) ?? job.Now) + TimeSpan.FromSeconds(elastic.ScaleDownAfterSeconds ?? 600);
 
     private static DateTimeOffset? GrowTime(JobSnapshot job, ElasticSpec elastic, ElasticStatus state) =>
         job.Status.Condition(ConditionTypes.Running) is { Status: JobConditions.True, LastTransitionTime: { } since }

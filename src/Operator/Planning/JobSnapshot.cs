@@ -15,6 +15,9 @@ internal sealed record JobSnapshot
     /// <summary>Name of the job.</summary>
     public required string Name { get; init; }
 
+    /// <summary>Identity of the job.</summary>
+    public string Uid { get; init; } = "";
+
     /// <summary>Generation of the spec.</summary>
     public required long Generation { get; init; }
 
@@ -58,6 +61,9 @@ internal sealed record JobSnapshot
 
     /// <summary>Whether the Service that gives the pods their names is there.</summary>
     public bool HasService { get; init; } = true;
+
+    /// <summary>The PodGroup of the current attempt, where its state matters; null when it is not known to exist.</summary>
+    public GroupSnapshot? Group { get; init; }
 
     /// <summary>The latest report of rank 0.</summary>
     public ProgressReport? Progress { get; init; }

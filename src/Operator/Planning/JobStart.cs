@@ -57,7 +57,7 @@ internal static class JobStart
             spec = spec with { NumNodes = nodes };
         }
 
-        return status with
+        DeepSpeedJobStatus next = status with
         {
             Attempt = attempt,
             SpecHash = SpecHash.Of(spec),
@@ -73,9 +73,10 @@ internal static class JobStart
             StartTime = status.StartTime ?? job.Now,
             LastStartTime = job.Now,
         };
+        return next with { Gang = GangPlan.Next(job, next, spec) };
     }
 
-    /// <summary>Notes the config that the pods of the current attempt get, with all batch sizes.</summary>
+    /// <summary>Notes the config that the pods of the current attempt get, with all batch sizes and an estimate of memory.</summary>
     public static DeepSpeedJobStatus WithConfig(JobSnapshot job)
     {
         if (job.Config is not { } config || job.Spec is not { } spec || job.Status.Attempt == 0
@@ -84,10 +85,12 @@ internal static class JobStart
             return job.Status;
         }
 
-        Config.BatchPlan? batch = JobConfig.Check(config, spec.At(job.Status)).Batch;
+        spec = spec.At(job.Status);
+        Config.BatchPlan? batch = JobConfig.Check(config, spec).Batch;
         return job.Status with
         {
             ConfigHash = Planning.SpecHash.OfText(config),
+            Memory = JobMemory.Of(config, spec),
             Batch = batch is null ? null : new ResolvedBatch
             {
                 TrainBatchSize = batch.TrainBatchSize,

@@ -17,22 +17,25 @@ internal static class ModelFields
     /// <param name="json">The part of the spec.</param>
     /// <param name="path">Where it stands.</param>
     /// <param name="errors">Receives every problem.</param>
-    public static void Check<T>(JsonNode json, string path, ConfigErrors errors)
+    /// <returns>The value; null when there was a problem.</returns>
+    public static T? Check<T>(JsonNode json, string path, ConfigErrors errors)
+        where T : class
     {
         int before = errors.All.Count;
         Unknown(json, typeof(T), path, errors);
         if (errors.All.Count > before)
         {
-            return;
+            return null;
         }
 
         try
         {
-            KubernetesJson.Deserialize<T>(json.ToJsonString());
+            return KubernetesJson.Deserialize<T>(json.ToJsonString());
         }
         catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException or ArgumentException or OverflowException)
         {
             errors.Add(path, "a value has the wrong type", "write it as in a pod; `kubectl explain pod.spec` shows how");
+            return null;
         }
     }
 

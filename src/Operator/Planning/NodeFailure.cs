@@ -47,10 +47,17 @@ internal sealed record NodeFailure(
 
         IEnumerable<NodeFailure> failures = Enumerable.Range(0, job.Desired)
             .Where(i => !succeeded.Contains(i))
-            .Select(i => pods.TryGetValue(i, out PodSnapshot? pod) ? Of(pod) ?? Lost(job, pod) : job.AllWereCreated ? Vanished(job, i) : null)
+            .Select(i => pods.TryGetValue(i, out PodSnapshot? pod) ? Lost(job, pod) ?? Of(pod) : job.AllWereCreated ? Vanished(job, i) : null)
             .OfType<NodeFailure>();
-        return [.. failures.OrderBy(f => f.EffectiveTime).ThenBy(f => f.Kind).ThenBy(f => f.IsConsequence).ThenBy(f => f.Index)];
+        NodeFailure[] all = [.. failures.OrderBy(f => f.EffectiveTime).ThenBy(f => f.Kind).ThenBy(f => f.IsConsequence).ThenBy(f => f.Index)];
+        return all is [{ IsPeerLost: true } first, ..] && Silent(job, first) is { } silent ? [silent, .. all] : all;
     }
+
+    /// <summary>The pod whose end tells of this failure, when that is another one than the pod that failed.</summary>
+    public PodSnapshot? Witness { get; init; }
+
+    /// <summary>The pod whose exit code and last words there are.</summary>
+    public PodSnapshot? Evidence => Witness ?? Pod;
 
     /// <summary>The failure as part of a status.</summary>
     /// <param name="attempt">The attempt it ended.</param>
@@ -126,23 +133,52 @@ internal sealed record NodeFailure(
         }
     }
 
-    /// <summary>A node with its pod and machine, for messages.</summary>
-    public static string Where(JobSnapshot job, int index, PodSnapshot? pod) => pod is null
-        ? string.Create(CultureInfo.InvariantCulture, $"node {index} (pod {WorkerPods.Name(job.Name, job.Status.Attempt, index)})") : Where(index, pod);
+    /// <summary>A node with its pod, machine and ranks, for messages.</summary>
+    public static string WithRanks(JobSnapshot job, int index, PodSnapshot? pod)
+    {
+        int slots = Slots(job);
+        string ranks = slots == 1
+            ? string.Create(CultureInfo.InvariantCulture, $"rank {index}")
+            : string.Create(CultureInfo.InvariantCulture, $"ranks {index * slots}-{(index + 1) * slots - 1}");
+        return Where(index, pod?.Name ?? WorkerPods.Name(job.Name, job.Status.Attempt, index), pod?.ClusterNode, $", {ranks}");
+    }
 
-    private static string Where(int index, PodSnapshot pod) => string.Create(CultureInfo.InvariantCulture,
-        $"node {index} (pod {pod.Name}{(pod.ClusterNode is { } machine ? $" on {machine}" : "")})");
+    private static int Slots(JobSnapshot job) => Math.Max(1, (job.Status.WorldSize ?? 0) / Math.Max(1, job.Desired));
 
-    // Nothing says how the pod is: its machine does not answer.
+    private static string Where(int index, PodSnapshot pod) => Where(index, pod.Name, pod.ClusterNode);
+
+    private static string Where(int index, string pod, string? machine, string more = "") => string.Create(CultureInfo.InvariantCulture,
+        $"node {index} (pod {pod}{(machine is null ? "" : $" on {machine}")}{more})");
+
+    // Nothing says how the pod is: its machine does not answer. That somebody has deleted it by now follows from that.
     private static NodeFailure? Lost(JobSnapshot job, PodSnapshot pod) => !pod.IsFinished && job.LostSince(pod) is { } since
         ? new NodeFailure(pod.Index, FailureKind.Disruption, since, Reasons.NodeLost, string.Create(CultureInfo.InvariantCulture,
             $"{Where(pod.Index, pod)} is out of reach: its machine does not answer since {since.UtcDateTime:HH:mm:ss} UTC"), pod)
         : null;
 
+    // The others lost a rank whose pod has not ended: it hangs, or its machine or network is gone. That one is to be looked
+    // at, and not the first that noticed. When its machine does not answer either, the program is not to blame.
+    private static NodeFailure? Silent(JobSnapshot job, NodeFailure noticed)
+    {
+        int[] nodes = [.. WorkerMessage.Parse(noticed.Pod?.TerminationMessage).LostRanks.Select(rank => rank / Slots(job)).Distinct()];
+        if (nodes.Length == 0 || job.CurrentPods.FirstOrDefault(p => p.Index == nodes[0]) is not { IsFinished: false, DeletedAt: null } pod)
+        {
+            return null;
+        }
+
+        bool machineIsSilent = pod.ClusterNode is { } machine && job.NotReady.ContainsKey(machine);
+        string others = nodes.Length == 1 ? "" : $", as do nodes {NodeRanges.Format(nodes.Skip(1))}";
+        return new NodeFailure(pod.Index, machineIsSilent ? FailureKind.Disruption : FailureKind.Counted, noticed.Time,
+            machineIsSilent ? Reasons.NodeLost : Reasons.PeerLost,
+            $"{Where(pod.Index, pod)} fell silent{others}: {noticed.Message}", pod)
+        { Witness = noticed.Pod };
+    }
+
     private static DateTimeOffset Earlier(DateTimeOffset a, DateTimeOffset? b) => b < a ? b.Value : a;
 
     private static NodeFailure Vanished(JobSnapshot job, int index)
     {
-        return new NodeFailure(index, FailureKind.Disruption, null, Reasons.PodDeleted, $"{Where(job, index, null)} is gone", null);
+        string where = Where(index, WorkerPods.Name(job.Name, job.Status.Attempt, index), null);
+        return new NodeFailure(index, FailureKind.Disruption, null, Reasons.PodDeleted, $"{where} is gone", null);
     }
 }

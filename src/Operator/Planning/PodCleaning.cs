@@ -14,9 +14,12 @@ internal static class PodCleaning
     /// <remarks>Pods of an attempt that is not known here belong to an operator that knows more.</remarks>
     public static PodDeletion[] Delete(JobSnapshot job, IEnumerable<PodSnapshot> pods) =>
     [
-        .. pods.Where(p => p.Attempt <= job.Status.Attempt).Select(pod => job.IsLost(pod) && !pod.IsTerminal ? new PodDeletion(pod, Force: true)
-            : pod.DeletedAt is null ? new PodDeletion(pod, Force: false)
-            : job.IsLost(pod) ? new PodDeletion(pod, Force: true) : null).OfType<PodDeletion>(),
+        .. pods.Where(p => p.Attempt <= job.Status.Attempt)
+            .Select(pod => pod.DeletedAt is null ? new PodDeletion(pod, Force: job.IsLost(pod) && !pod.IsTerminal)
+
+            // Nothing of it is on a machine any more; it waits for whoever has a finalizer on it, and force would change nothing.
+            : job.IsLost(pod) && !(pod.HasFinalizers && (pod.IsTerminal || pod.ClusterNode is null)) ? new PodDeletion(pod, Force: true)
+            : null).OfType<PodDeletion>(),
     ];
 
     /// <summary>Pods of earlier attempts that go now: all but those that failed first last, for a look at their logs.</summary>

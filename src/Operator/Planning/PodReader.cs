@@ -24,6 +24,7 @@ internal sealed class PodReader
             ClusterNode = Shared(read.ClusterNode),
             WaitingReason = Shared(read.WaitingReason),
             TerminatedReason = Shared(read.TerminatedReason),
+            Group = Shared(read.Group),
         };
     }
 

@@ -3,6 +3,7 @@ using System.Text.Json;
 using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Resources;
+using DeepSpeedSharp.Operator.Resources.Gang;
 
 namespace DeepSpeedSharp.Operator.Planning;
 
@@ -63,6 +64,18 @@ internal sealed record PodSnapshot
 
     public string? WaitingMessage { get; init; }
 
+    /// <summary>Kueue's group of the pod; null without.</summary>
+    public string? Group { get; init; }
+
+    /// <summary>Whether it tells Kueue that its group gets no more pods.</summary>
+    public bool ClosesGroup { get; init; }
+
+    /// <summary>Whether somebody keeps the scheduler from looking at it, as a queue does.</summary>
+    public bool IsGated { get; init; }
+
+    /// <summary>Whether its object stays after a deletion until somebody lets it go.</summary>
+    public bool HasFinalizers { get; init; }
+
     /// <summary>Whether its program succeeded; sidecars may still run.</summary>
     public bool IsSucceeded => Phase == "Succeeded" || (Phase == "Running" && ExitCode == 0);
 
@@ -122,6 +135,10 @@ internal sealed record PodSnapshot
             TerminationMessage = terminated.Text("message"),
             WaitingReason = waiting.Text("reason"),
             WaitingMessage = waiting.Text("message"),
+            Group = labels.Text(KueueGroup.NameLabel),
+            ClosesGroup = metadata.Get("annotations").Text(KueueGroup.RetriableAnnotation) == "false",
+            IsGated = HasItems(pod.Get("spec").Get("schedulingGates")),
+            HasFinalizers = HasItems(metadata.Get("finalizers")),
         };
     }
 
@@ -133,8 +150,11 @@ internal sealed record PodSnapshot
 
     private static JsonElement Condition(JsonElement conditions, string type) => Find(conditions, c => c.Text("type") == type);
 
-    private static JsonElement Find(JsonElement list, Func<JsonElement, bool> wanted) =>
+    /// <summary>The first entry of a list for which something is so; undefined when there is none.</summary>
+    internal static JsonElement Find(JsonElement list, Func<JsonElement, bool> wanted) =>
         list.ValueKind == JsonValueKind.Array ? list.EnumerateArray().FirstOrDefault(wanted) : default;
+
+    private static bool HasItems(JsonElement list) => list.ValueKind == JsonValueKind.Array && list.GetArrayLength() > 0;
 
     private static int Number(string? text) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value) ? value : -1;

@@ -30,6 +30,10 @@ internal static class SpecHash
             KeepFailedPods = null,
             SuccessPolicy = null,
             Progress = null,
+            Model = null,
+
+            // Servers wrote this default into old objects.
+            Scheduling = spec.Scheduling is { Gang: "None" } scheduling ? scheduling with { Gang = null } : spec.Scheduling,
         };
         JsonObject json = JsonSerializer.SerializeToNode(pods, DeepSpeedJobManifest.Json)!.AsObject();
         RemoveDefaults(typeof(DeepSpeedJobSpec), json);

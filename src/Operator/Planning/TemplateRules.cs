@@ -3,6 +3,7 @@ using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Resources;
+using DeepSpeedSharp.Operator.Resources.Gang;
 using k8s.Models;
 
 namespace DeepSpeedSharp.Operator.Planning;
@@ -31,8 +32,6 @@ internal static class TemplateRules
         ["ephemeralContainers"] = "they are added to running pods only",
     };
 
-    private static readonly string[] HostSwitches = ["hostPID", "hostIPC"];
-
     /// <summary>Adds one problem per broken rule.</summary>
     /// <param name="spec">The spec.</param>
     /// <param name="allowHostAccess">Whether the administrator lets jobs reach into machines.</param>
@@ -41,7 +40,7 @@ internal static class TemplateRules
     {
         if (spec.Network?.HostNetwork == true && !allowHostAccess)
         {
-            HostAccess("spec.network.hostNetwork", errors);
+            HostAccess.Refuse("spec.network.hostNetwork", errors);
         }
 
         if (spec.Template is not { } template)
@@ -49,7 +48,7 @@ internal static class TemplateRules
             return;
         }
 
-        ModelFields.Check<V1PodTemplateSpec>(template, "spec.template", errors);
+        V1PodTemplateSpec? typed = ModelFields.Check<V1PodTemplateSpec>(template, "spec.template", errors);
         Refuse(template["metadata"] as JsonObject, "spec.template.metadata", OwnedMetadata, errors);
         var pod = template["spec"] as JsonObject;
         Refuse(pod, "spec.template.spec", OwnedSpec, errors);
@@ -61,13 +60,17 @@ internal static class TemplateRules
                 {
                     errors.Add($"spec.template.metadata.{part}", $"{name} belongs to the job", "remove it");
                 }
+                else if (KueueGroup.Owned.Contains(name) || PodGroups.Owned.Contains(name))
+                {
+                    errors.Add($"spec.template.metadata.{part}", $"{name} belongs to the job", "use scheduling.gang and scheduling.queue");
+                }
             }
         }
 
         CheckTrainer(spec, PodTemplate.Trainer(template), errors);
-        if (!allowHostAccess && pod is not null)
+        if (!allowHostAccess && typed is not null)
         {
-            CheckHostAccess(pod, errors);
+            HostAccess.Check(typed, errors);
         }
     }
 
@@ -86,7 +89,7 @@ internal static class TemplateRules
         foreach (JsonObject variable in (trainer?["env"] as JsonArray ?? []).OfType<JsonObject>())
         {
             string name = PodTemplate.Text(variable["name"]) ?? "";
-            if (JobValidation.ReservedVariables.Contains(name) || own.Contains(name))
+            if (JobValidation.ReservedVariables.Contains(name) || RendezvousSecret.Sets(spec, name) || own.Contains(name))
             {
                 errors.Add($"{Path}.env", own.Contains(name) ? $"{name} is in spec.env too" : $"{name} is set by the job itself", "remove it");
             }
@@ -113,41 +116,4 @@ internal static class TemplateRules
             }
         }
     }
-
-    private static void CheckHostAccess(JsonObject pod, ConfigErrors errors)
-    {
-        const string Path = "spec.template.spec";
-        foreach (string field in HostSwitches.Where(f => IsTrue(pod[f])))
-        {
-            HostAccess($"{Path}.{field}", errors);
-        }
-
-        foreach (JsonObject volume in (pod["volumes"] as JsonArray ?? []).OfType<JsonObject>().Where(v => v["hostPath"] is not null))
-        {
-            HostAccess($"{Path}.volumes[{PodTemplate.Text(volume["name"])}].hostPath", errors);
-        }
-
-        foreach (string list in new[] { "containers", "initContainers" })
-        {
-            foreach (JsonObject container in (pod[list] as JsonArray ?? []).OfType<JsonObject>())
-            {
-                string at = $"{Path}.{list}[{PodTemplate.Text(container["name"])}]";
-                if (IsTrue((container["securityContext"] as JsonObject)?["privileged"]))
-                {
-                    HostAccess($"{at}.securityContext.privileged", errors);
-                }
-
-                if ((container["ports"] as JsonArray ?? []).OfType<JsonObject>().Any(p => p["hostPort"] is not null))
-                {
-                    HostAccess($"{at}.ports", errors);
-                }
-            }
-        }
-    }
-
-    private static void HostAccess(string path, ConfigErrors errors) => errors.Add(path,
-        "it reaches into the machine, which this operator's administrator does not allow",
-        "remove it, or have the operator started with --allow-host-access");
-
-    private static bool IsTrue(JsonNode? node) => node is JsonValue value && value.TryGetValue(out bool flag) && flag;
 }

@@ -8,6 +8,9 @@ namespace DeepSpeedSharp.Operator.Planning;
 /// <param name="Message">What happened.</param>
 internal sealed record WorkerMessage(string? Kind, bool? IsRetryable, string? Message)
 {
+    /// <summary>Ranks that were lost, as the ranks agreed; empty when that is unknown or another kind of failure.</summary>
+    public IReadOnlyList<int> LostRanks { get; init; } = [];
+
     /// <summary>Reads a termination message; plain text becomes the message.</summary>
     public static WorkerMessage Parse(string? text)
     {
@@ -24,7 +27,11 @@ internal sealed record WorkerMessage(string? Kind, bool? IsRetryable, string? Me
                     JsonValueKind.False => false,
                     _ => null,
                 };
-                return new WorkerMessage(root.Text("kind"), retryable, root.Text("message"));
+                return new WorkerMessage(root.Text("kind"), retryable, root.Text("message"))
+                {
+                    LostRanks = root.Get("lostRanks") is { ValueKind: JsonValueKind.Array } ranks
+                        ? [.. ranks.EnumerateArray().Where(r => r.ValueKind == JsonValueKind.Number && r.TryGetInt32(out _)).Select(r => r.GetInt32())] : [],
+                };
             }
             catch (JsonException)
             {

@@ -8,7 +8,12 @@ namespace DeepSpeedSharp.Operator.Resources;
 internal static class PodEnvironment
 {
     /// <summary>The job's variables first, so that the user's may refer to them as $(NAME).</summary>
-    public static IEnumerable<V1EnvVar> Of(DeepSpeedJobSpec spec, NodePlan node) => [.. OfJob(node), .. (spec.Env ?? []).Select(Users)];
+    public static IEnumerable<V1EnvVar> Of(DeepSpeedJobSpec spec, NodePlan node) =>
+    [
+        .. OfJob(node),
+        .. RendezvousSecret.IsUsed(spec) ? [new V1EnvVar { Name = RendezvousSecret.Variable, Value = RendezvousSecret.File }] : Array.Empty<V1EnvVar>(),
+        .. (spec.Env ?? []).Select(Users),
+    ];
 
     /// <summary>The job's variables alone.</summary>
     public static IEnumerable<V1EnvVar> OfJob(NodePlan node) =>

@@ -19,14 +19,13 @@ internal static class PodPlacement
     public static void Apply(V1Pod pod, JobOwner job, DeepSpeedJobSpec spec, int attempt, IReadOnlyList<string> avoided)
     {
         V1Affinity affinity = pod.Spec.Affinity ?? new V1Affinity();
-        var same = new V1LabelSelector
+        var same = new V1LabelSelector { MatchLabels = new Dictionary<string, string> { [JobLabels.JobUid] = job.Uid } };
+        if (spec.Gang() != GangScheduler.Kueue)
         {
-            MatchLabels = new Dictionary<string, string>
-            {
-                [JobLabels.JobUid] = job.Uid,
-                [JobLabels.Attempt] = attempt.ToString(CultureInfo.InvariantCulture),
-            },
-        };
+            // Kueue wants the pods of all attempts alike, and lets none run beside those of the last one.
+            same.MatchLabels[JobLabels.Attempt] = attempt.ToString(CultureInfo.InvariantCulture);
+        }
+
         if (spec.Scheduling?.Topology is { Required: { Length: > 0 } required })
         {
             affinity.PodAffinity ??= new V1PodAffinity();

@@ -36,6 +36,11 @@ internal static class PodTemplate
         JsonObject merged = JsonNode.Parse(KubernetesJson.Serialize(pod))!.AsObject();
         Merge(merged, template);
         V1Pod result = KubernetesJson.Deserialize<V1Pod>(merged.ToJsonString());
+        foreach (V1Container container in (result.Spec.InitContainers ?? []).Concat(result.Spec.Containers))
+        {
+            Restrict(container);
+        }
+
         foreach (V1Container container in result.Spec.InitContainers ?? [])
         {
             HashSet<string> own = [.. (container.Env ?? []).Select(e => e.Name)];
@@ -43,6 +48,22 @@ internal static class PodTemplate
         }
 
         return result;
+    }
+
+    /// <summary>Takes from a container what namespaces with restricted pod security do not let it have, unless it says otherwise itself.</summary>
+    public static void Restrict(V1Container container)
+    {
+        V1SecurityContext security = container.SecurityContext ??= new V1SecurityContext();
+
+        // The API server refuses what is privileged and may not become so.
+        if (security.Privileged == true || security.Capabilities?.Add?.Contains("CAP_SYS_ADMIN") == true)
+        {
+            return;
+        }
+
+        security.AllowPrivilegeEscalation ??= false;
+        security.Capabilities ??= new V1Capabilities();
+        security.Capabilities.Drop ??= ["ALL"];
     }
 
     /// <summary>The template's own entry for the container that trains; null when it has none.</summary>

@@ -1,6 +1,7 @@
 using System.Globalization;
 using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
+using DeepSpeedSharp.Operator.Resources.Gang;
 using k8s.Models;
 
 namespace DeepSpeedSharp.Operator.Resources;
@@ -43,11 +44,33 @@ internal static class WorkerPods
     /// <param name="attempt">The attempt.</param>
     /// <param name="node">The node's part of the plan.</param>
     /// <param name="avoided">Machines to stay off.</param>
-    public static V1Pod Build(JobOwner job, DeepSpeedJobSpec spec, int attempt, NodePlan node, IReadOnlyList<string>? avoided = null)
+    /// <param name="group">Group of the gang scheduler; null without one.</param>
+    public static V1Pod Build(JobOwner job, DeepSpeedJobSpec spec, int attempt, NodePlan node, IReadOnlyList<string>? avoided = null,
+        string? group = null)
     {
         V1Pod pod = PodTemplate.Over(Plain(job, spec, attempt, node), spec.Template, [.. PodEnvironment.OfJob(node)]);
         PodPlacement.Apply(pod, job, spec, attempt, avoided ?? []);
+        if (group is not null && spec.Gang() == GangScheduler.Kueue)
+        {
+            KueueGroup.Join(pod, group, spec.Scheduling!.Queue!, node.Index, spec.Pods());
+        }
+        else if (group is not null)
+        {
+            PodGroups.Join(pod, spec.Gang(), group);
+        }
+
         return pod;
+    }
+
+    /// <summary>A pod like those of an attempt, to know what each of them requests.</summary>
+    /// <param name="job">The job.</param>
+    /// <param name="spec">Its valid spec.</param>
+    /// <param name="attempt">The attempt.</param>
+    public static V1Pod AnyOf(JobOwner job, DeepSpeedJobSpec spec, int attempt)
+    {
+        DeepSpeedJobSpec one = spec with { NumNodes = 1, Elastic = null };
+        var plan = JobPlan.From(one, new JobIdentity(job.Name, job.Namespace, job.Uid, attempt, 0), Placement(job, one, attempt));
+        return Build(job, one, attempt, plan.Nodes[0]);
     }
 
     private static V1Pod Plain(JobOwner job, DeepSpeedJobSpec spec, int attempt, NodePlan node)
@@ -71,7 +94,7 @@ internal static class WorkerPods
                 TerminationGracePeriodSeconds = spec.GracePeriodSeconds(),
                 EnableServiceLinks = false,
                 AutomountServiceAccountToken = false,
-                SchedulerName = string.IsNullOrEmpty(spec.Scheduling?.SchedulerName) ? null : spec.Scheduling.SchedulerName,
+                SchedulerName = spec.SchedulerName(),
                 HostNetwork = spec.Network?.HostNetwork == true ? true : null,
                 DnsPolicy = spec.Network?.HostNetwork == true ? "ClusterFirstWithHostNet" : null,
 
@@ -116,6 +139,9 @@ internal static class WorkerPods
         {
             AllowPrivilegeEscalation = false,
             Capabilities = new V1Capabilities { Drop = ["ALL"] },
+
+            // Programs on our images write to /tmp, /dev/shm and the checkpoints; other images may need more.
+            ReadOnlyRootFilesystem = spec.Mode() is LaunchMode.Worker or LaunchMode.PerGpu ? true : null,
         },
         VolumeMounts = [.. Mounts(spec)],
     };
@@ -155,6 +181,11 @@ internal static class WorkerPods
             };
         }
 
+        if (RendezvousSecret.IsUsed(spec))
+        {
+            yield return RendezvousSecret.Mount();
+        }
+
         if (HasSharedMemory(spec))
         {
             yield return new V1VolumeMount { Name = "shm", MountPath = "/dev/shm" };
@@ -174,6 +205,11 @@ internal static class WorkerPods
             Name = "config",
             ConfigMap = new V1ConfigMapVolumeSource { Name = AttemptConfigMap.Name(job.Name, attempt) },
         };
+
+        if (RendezvousSecret.IsUsed(spec))
+        {
+            yield return RendezvousSecret.Volume(job, attempt);
+        }
 
         // Collectives between processes of one pod need more than the container runtime's 64 MiB.
         if (HasSharedMemory(spec))

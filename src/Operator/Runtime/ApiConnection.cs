@@ -68,22 +68,26 @@ internal sealed class ApiConnection(Kubernetes client, TimeProvider time, Func<b
 
     /// <summary>Deletes one object, by UID, so that a new one of the same name is safe.</summary>
     /// <param name="path">Path of the object.</param>
-    /// <param name="uid">Its identity.</param>
+    /// <param name="uid">Its identity; null for one whose name is never used again.</param>
     /// <param name="gracePeriodSeconds">Time that it gets to end; null for its own.</param>
     /// <param name="cancel">Ends the request.</param>
     /// <param name="propagation">What becomes of the objects that it owns.</param>
     /// <param name="version">The version on which this was decided, when a later one might decide otherwise.</param>
     /// <returns>Whether there was such an object.</returns>
-    public async Task<bool> DeleteAsync(string path, string uid, int? gracePeriodSeconds, CancellationToken cancel,
+    public async Task<bool> DeleteAsync(string path, string? uid, int? gracePeriodSeconds, CancellationToken cancel,
         string propagation = "Background", string? version = null)
     {
         var options = new Dictionary<string, object>
         {
             ["apiVersion"] = "v1",
             ["kind"] = "DeleteOptions",
-            ["preconditions"] = version is null ? (object)new { uid } : new { uid, resourceVersion = version },
             ["propagationPolicy"] = propagation,
         };
+        if (uid is not null)
+        {
+            options["preconditions"] = version is null ? (object)new { uid } : new { uid, resourceVersion = version };
+        }
+
         if (gracePeriodSeconds is { } seconds)
         {
             options["gracePeriodSeconds"] = seconds;

@@ -7,7 +7,6 @@ internal sealed class Controller<T> : IDisposable
 {
     private static readonly TimeSpan LongestPass = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan Farewell = TimeSpan.FromSeconds(20);
-    private static readonly TimeSpan Resync = TimeSpan.FromMinutes(10);
 
     private readonly ObjectCache<T> _objects;
     private readonly Func<T, string> _keyOf;
@@ -35,6 +34,9 @@ internal sealed class Controller<T> : IDisposable
             }
         };
     }
+
+    /// <summary>Time after which every object gets a pass without an event.</summary>
+    public TimeSpan Resync { get; init; } = TimeSpan.FromMinutes(10);
 
     /// <summary>Keys that wait for a pass.</summary>
     public WorkQueue<string> Queue { get; }
@@ -140,7 +142,7 @@ internal sealed class Controller<T> : IDisposable
         {
             if (_objects.Get(key) is not { } entity)
             {
-                reconciler.Deleted(key);
+                await reconciler.DeletedAsync(key, either.Token);
                 Queue.Forget(key);
                 return ("success", false, false);
             }

@@ -9,9 +9,10 @@ internal interface IEntityController<in T>
     /// <param name="cancel">Ends the pass.</param>
     Task<ReconcileResult> ReconcileAsync(T entity, CancellationToken cancel);
 
-    /// <summary>Forgets an object that is gone.</summary>
+    /// <summary>Forgets an object that is gone, and lets go what is left of it. May be called again for each thing that is.</summary>
     /// <param name="key">Its namespace and name.</param>
-    void Deleted(string key);
+    /// <param name="cancel">Ends the pass.</param>
+    Task DeletedAsync(string key, CancellationToken cancel);
 }
 
 /// <summary>When an object wants its next pass; events make passes in any case.</summary>

@@ -25,6 +25,27 @@ internal sealed record LeaderOptions
 
     /// <summary>Time between two tries.</summary>
     public TimeSpan RetryPeriod { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>Adds a problem when the times could make two leaders, or none for long.</summary>
+    public void Check(Config.ConfigErrors errors)
+    {
+        if (Duration < TimeSpan.FromSeconds(1) || Duration.Ticks % TimeSpan.TicksPerSecond != 0)
+        {
+            errors.Add("--lease-duration", $"{Duration.TotalSeconds:0.###} s are not whole seconds", "use 1s or more; 15s is usual");
+        }
+
+        if (RenewDeadline >= Duration)
+        {
+            errors.Add("--renew-deadline", $"{RenewDeadline.TotalSeconds:0.###} s are not less than the lease's {Duration.TotalSeconds:0.###} s",
+                "a leader must stop before another one may begin; 10s with a lease of 15s is usual");
+        }
+
+        if (RetryPeriod <= TimeSpan.Zero || RetryPeriod * 1.2 >= RenewDeadline)
+        {
+            errors.Add("--retry-period", $"{RetryPeriod.TotalSeconds:0.###} s leave no time to renew before {RenewDeadline.TotalSeconds:0.###} s",
+                "use a fifth of --renew-deadline or so; 2s is usual");
+        }
+    }
 }
 
 /// <summary>Chooses one leader among replicas by a Lease, never two, and gives the Lease back at the end.</summary>

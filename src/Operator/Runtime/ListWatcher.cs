@@ -32,7 +32,7 @@ internal sealed record ListWatchOptions
 /// doubtful (410 Gone, an ERROR event, a line that cannot be read) leads to a new list.
 /// </remarks>
 /// <typeparam name="T">What is kept of each object.</typeparam>
-/// <param name="path">Path of the collection.</param>
+/// <param name="path">Path of the collection; of all namespaces, or of one.</param>
 /// <param name="labelSelector">Which objects; empty for all.</param>
 /// <param name="read">Makes a state from an object.</param>
 /// <param name="cache">Receives the states.</param>
@@ -46,6 +46,7 @@ internal sealed class ListWatcher<T>(
     where T : class
 {
     private readonly TaskCompletionSource _synced = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly string _scope = ScopeOf(path);
     private readonly CancellationTokenSource _again = new();
     private readonly TaskCompletionSource _listedAgain = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly string _selector = labelSelector.Length == 0 ? "" : $"&labelSelector={Uri.EscapeDataString(labelSelector)}";
@@ -119,6 +120,17 @@ internal sealed class ListWatcher<T>(
         }
     }
 
+    /// <summary>Path of the collection.</summary>
+    public string Path => path;
+
+    // Keys begin with the namespace, which the path names or does not.
+    private static string ScopeOf(string path)
+    {
+        string[] parts = path.Split('/');
+        int index = Array.IndexOf(parts, "namespaces");
+        return index >= 0 && index + 2 < parts.Length ? parts[index + 1] + "/" : "";
+    }
+
     /// <inheritdoc/>
     public void Dispose() => _again.Dispose();
 
@@ -136,7 +148,7 @@ internal sealed class ListWatcher<T>(
         }
         while (next.Length > 0);
 
-        cache.Replace(objects, version, restored: ObjectCache<T>.IsNewer(_lastSeen, version));
+        cache.Replace(objects, version, restored: ObjectCache<T>.IsNewer(_lastSeen, version), _scope);
         _lastSeen = version;
         Log.Listed(log, path, objects.Count, version);
         return version;

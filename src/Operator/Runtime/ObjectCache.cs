@@ -45,6 +45,15 @@ internal sealed class ObjectCache<T>(Func<T, string?> groupOf)
         }
     }
 
+    /// <summary>The objects for which something is so.</summary>
+    public IReadOnlyList<T> Where(Func<T, bool> isSo)
+    {
+        lock (_lock)
+        {
+            return [.. _entries.Values.Select(e => e.Value).Where(isSo)];
+        }
+    }
+
     /// <summary>All objects.</summary>
     public IReadOnlyList<T> All()
     {
@@ -112,14 +121,15 @@ internal sealed class ObjectCache<T>(Func<T, string?> groupOf)
     /// <param name="objects">All objects by key.</param>
     /// <param name="version">Version of the list.</param>
     /// <param name="restored">Versions went backwards, as after a restore from a backup: only the list is true.</param>
-    public void Replace(IReadOnlyDictionary<string, Cached<T>> objects, string version, bool restored = false)
+    /// <param name="scope">How the keys begin that the list speaks of; other namespaces have lists of their own.</param>
+    public void Replace(IReadOnlyDictionary<string, Cached<T>> objects, string version, bool restored = false, string scope = "")
     {
         var changes = new List<(T? Before, T? After)>();
         lock (_lock)
         {
             foreach ((string key, Cached<T> known) in _entries.ToArray())
             {
-                if (!objects.ContainsKey(key) && (restored || !IsNewer(known.Version, version)))
+                if (key.StartsWith(scope, StringComparison.Ordinal) && !objects.ContainsKey(key) && (restored || !IsNewer(known.Version, version)))
                 {
                     Unset(key);
                     changes.Add((known.Value, null));
@@ -136,7 +146,10 @@ internal sealed class ObjectCache<T>(Func<T, string?> groupOf)
                 }
             }
 
-            _removed.Clear();
+            foreach (string key in _removed.Keys.Where(k => k.StartsWith(scope, StringComparison.Ordinal)).ToArray())
+            {
+                _removed.Remove(key);
+            }
         }
 
         foreach ((T? before, T? after) in changes)

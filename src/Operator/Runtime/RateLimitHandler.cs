@@ -7,7 +7,7 @@ namespace DeepSpeedSharp.Operator.Runtime;
 /// <remarks>
 /// The Kubernetes client for .NET does neither. Defaults of 50 and 100 are those of large Go operators. Events have a quarter
 /// of the rate for themselves: behind a thousand pods they would come too late, or be dropped. The lease is renewed without
-/// a wait, because a leader that waits for its turn would lose it.
+/// a wait, because a leader that waits for its turn would lose it; reviews of who reads the metrics have a rate of their own.
 /// </remarks>
 internal sealed class RateLimitHandler : DelegatingHandler
 {
@@ -51,7 +51,9 @@ internal sealed class RateLimitHandler : DelegatingHandler
     private TimeSpan Turn(HttpRequestMessage request)
     {
         string path = request.RequestUri?.AbsolutePath ?? "";
-        return path.Contains("/coordination.k8s.io/", StringComparison.Ordinal) ? TimeSpan.Zero
+        bool hasOwnRate = path.Contains("/coordination.k8s.io/", StringComparison.Ordinal)
+            || path.Contains("/authentication.k8s.io/", StringComparison.Ordinal) || path.Contains("/authorization.k8s.io/", StringComparison.Ordinal);
+        return hasOwnRate ? TimeSpan.Zero
             : path.Contains("/events", StringComparison.Ordinal) ? _events.Take() : _objects.Take();
     }
 

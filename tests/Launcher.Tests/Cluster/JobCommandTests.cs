@@ -78,6 +78,51 @@ public sealed class JobCommandTests
     }
 
     [Fact]
+    public async Task Logs_FollowedOverARestart_SkipWhatIsOverAndShowNewPodsFromTheirFirstLine()
+    {
+        await using JobCluster cluster = await JobCluster.StartAsync();
+        cluster.Create();
+        string failed = cluster.Pod(1, 0);
+        cluster.Print(failed, "long ago");
+        cluster.End(failed);
+        string running = cluster.Pod(2, 0);
+        cluster.Print(running, "a", "b");
+        cluster.Status(Running);
+        using LauncherProcess logs = cluster.Start("logs", "tiny", "-f", "--tail", "1");
+        await logs.PrintsAsync("[node 0] b");
+
+        string next = cluster.Pod(3, 0);
+        cluster.Print(next, "c", "d", "e");
+        cluster.End(running);
+
+        await logs.PrintsAsync("[node 0] e");
+        Assert.Equal(["b", "c", "d", "e"],
+            logs.Text.Split('\n').Where(line => line.StartsWith("[node 0] ", StringComparison.Ordinal)).Select(line => line["[node 0] ".Length..]));
+    }
+
+    [Fact]
+    public async Task Describe_FailureInTheOperatorsWords_IsSaidOnce()
+    {
+        await using JobCluster cluster = await JobCluster.StartAsync();
+        cluster.Create();
+        cluster.Status("""
+            { "phase": "Failed", "attempt": 1, "message": "Node 1 (pod tiny-1-1 on gpu-7) failed with exit code 3: no luck. Look at its log.",
+              "lastFailures": [{ "attempt": 1, "time": "2026-01-01T00:00:00Z", "node": 1, "exitCode": 3, "reason": "NodeFailed",
+                "message": "node 1 (pod tiny-1-1 on gpu-7) failed with exit code 3: no luck" }],
+              "conditions": [
+                { "type": "Scheduled", "status": "False", "reason": "NotStarted" },
+                { "type": "Failed", "status": "True", "reason": "MaxRestartsExceeded",
+                  "message": "Node 1 (pod tiny-1-1 on gpu-7) failed with exit code 3: no luck. Look at its log." }] }
+            """);
+
+        (_, string text) = await cluster.RunAsync("describe", "tiny");
+
+        Assert.Contains("ago  attempt 1 (NodeFailed): node 1 (pod tiny-1-1 on gpu-7) failed with exit code 3: no luck\n", text, StringComparison.Ordinal);
+        Assert.Contains("Failed  True  MaxRestartsExceeded\n", text, StringComparison.Ordinal);
+        Assert.DoesNotContain("NotStarted", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Stop_Job_SuspendsOrDeletesIt()
     {
         await using JobCluster cluster = await JobCluster.StartAsync();

@@ -88,15 +88,22 @@ public sealed class SubmitTests
         Assert.True((bool)cluster.Job()!["spec"]!["suspend"]!);
         cluster.Status("""{ "phase": "Suspended", "attempt": 1 }""");
 
+        string stopped = cluster.Pod(1, 0);
+        cluster.Print(stopped, "what it printed before");
+        cluster.End(stopped);
         using LauncherProcess submit = cluster.Start("submit", "job.yaml");
         await submit.PrintsAsync("is submitted");
         Assert.False((bool)cluster.Job()!["spec"]!["suspend"]!);
 
         // The status still speaks of the job as it was; only then of what was submitted now.
         await submit.PrintsAsync("job tiny Suspended");
+        cluster.Print(cluster.Pod(2, 0), "what it prints now");
+        await submit.PrintsAsync("[node 0] what it prints now");
+        cluster.End("tiny-2-0");
         cluster.Status(Complete);
 
         Assert.Equal(0, await submit.ExitAsync());
+        Assert.DoesNotContain("what it printed before", submit.Text, StringComparison.Ordinal);
     }
 
     [Fact]

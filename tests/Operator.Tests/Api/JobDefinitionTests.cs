@@ -26,10 +26,10 @@ public sealed class JobDefinitionTests
     [Fact]
     public void PlannedField_IsKeptByTheServer()
     {
-        JsonNode queue = Schema["properties"]!["spec"]!["properties"]!["scheduling"]!["properties"]!["queue"]!;
+        JsonNode claims = Schema["properties"]!["spec"]!["properties"]!["resources"]!["properties"]!["claims"]!;
 
-        Assert.True((bool)queue["x-kubernetes-preserve-unknown-fields"]!);
-        Assert.Equal("Not supported yet: refused by the operator.", (string?)queue["description"]);
+        Assert.True((bool)claims["x-kubernetes-preserve-unknown-fields"]!);
+        Assert.Equal("Not supported yet: refused by the operator.", (string?)claims["description"]);
     }
 
     [Fact]

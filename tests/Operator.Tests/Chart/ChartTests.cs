@@ -1,5 +1,3 @@
-using YamlDotNet.RepresentationModel;
-
 namespace DeepSpeedSharp.Operator.Tests.Chart;
 
 /// <summary>Every switch of the chart makes the objects it says, and a cluster without an API gets a sentence.</summary>
@@ -37,6 +35,7 @@ public sealed class ChartTests
     [InlineData("crds.install=false", "CustomResourceDefinition")]
     [InlineData("rbac.create=false", "ClusterRole")]
     [InlineData("serviceAccount.create=false", "ServiceAccount")]
+    [InlineData("leaderElection.enabled=false", "Role")]
     public async Task Switch_LeavesItsObjectsOut(string change, string kind)
     {
         Assert.Contains(await Objects(), o => o.Kind == kind);
@@ -59,6 +58,12 @@ public sealed class ChartTests
     [InlineData("metrics.serviceMonitors.enabled=true", "serviceMonitors")]
     [InlineData("metrics.podMonitor.interval=soon", "interval")]
     [InlineData("image.digest=latest", "digest")]
+    [InlineData("replicaCount=many", "replicaCount")]
+    [InlineData("leaderElection.leaseDuration=long", "leaseDuration")]
+    [InlineData("controller.logLevel=loud", "logLevel")]
+    [InlineData("controller.concurrency=0", "concurrency")]
+    [InlineData("watchNamespaces[0]=Team_A", "watchNamespaces")]
+    [InlineData("webhook.enabled=true", "webhook")]
     public async Task Value_ThatDoesNotFit_IsRefusedByName(string change, string name)
     {
         (int code, _, string error) = await RenderedChart.RenderAsync("--set", change);
@@ -78,13 +83,6 @@ public sealed class ChartTests
         Assert.Contains("mountPath: /certificates", text);
     }
 
-    private static async Task<IReadOnlyList<(string Kind, string Name)>> Objects(params string[] options)
-    {
-        (int code, string text, string error) = await RenderedChart.RenderAsync(options);
-        Assert.True(code == 0, error);
-        var yaml = new YamlStream();
-        yaml.Load(new StringReader(text));
-        return [.. yaml.Documents.Select(d => d.RootNode).OfType<YamlMappingNode>()
-            .Select(o => (((YamlScalarNode)o["kind"]).Value!, ((YamlScalarNode)o["metadata"]["name"]).Value!))];
-    }
+    private static async Task<IReadOnlyList<(string Kind, string Name)>> Objects(params string[] options) =>
+        [.. (await RenderedChart.NamesAsync(options)).Select(o => (o.Kind, o.Name))];
 }

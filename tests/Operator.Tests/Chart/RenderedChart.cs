@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using YamlDotNet.RepresentationModel;
 
 namespace DeepSpeedSharp.Operator.Tests.Chart;
 
@@ -18,6 +19,27 @@ internal static class RenderedChart
         Assert.SkipUnless(HasGo, "no go compiler for the chart's renderer: run tests/cluster/install.sh");
         return await RunAsync(RepositoryFiles.Path("tests", "cluster", "render-chart.sh"), ["--name", "release", "--namespace", "system", .. options]);
     }
+
+    /// <summary>The objects of the rendered chart.</summary>
+    public static async Task<IReadOnlyList<YamlMappingNode>> ObjectsAsync(params string[] options)
+    {
+        (int code, string text, string error) = await RenderAsync(options);
+        Assert.True(code == 0, error);
+        var yaml = new YamlStream();
+        yaml.Load(new StringReader(text));
+        return [.. yaml.Documents.Select(d => d.RootNode).OfType<YamlMappingNode>()];
+    }
+
+    /// <summary>Kind, name and namespace of each object.</summary>
+    public static async Task<IReadOnlyList<(string Kind, string Name, string? Namespace)>> NamesAsync(params string[] options) =>
+    [
+        .. (await ObjectsAsync(options)).Select(o =>
+        {
+            var metadata = (YamlMappingNode)o["metadata"];
+            string? ns = metadata.Children.TryGetValue("namespace", out YamlNode? value) ? ((YamlScalarNode)value).Value : null;
+            return (((YamlScalarNode)o["kind"]).Value!, ((YamlScalarNode)metadata["name"]).Value!, ns);
+        }),
+    ];
 
     /// <summary>Runs a program to its end.</summary>
     public static async Task<(int Code, string Text, string Error)> RunAsync(string program, IEnumerable<string> arguments)

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using System.Text;
 using System.Text.Json.Nodes;
+using DeepSpeedSharp.Operator.Api.Schema;
 using k8s;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -240,6 +241,8 @@ internal sealed class FakeApi : IAsyncDisposable
             return context.Request.Method switch
             {
                 "GET" when path.Plural == "policy" => (HttpStatusCode.OK, JsonNode.Parse("""{"versions":[{"version":"v1"}]}""")!),
+                "GET" when path.Plural == "customresourcedefinitions" => (HttpStatusCode.OK, JobDefinition.Build()),
+                "GET" when path.Plural == "secrets" => throw new StoreException(HttpStatusCode.Forbidden, "Forbidden", "nobody needs to read secrets"),
                 "GET" when path.Name is null => (HttpStatusCode.OK, Store.List(
                     path, Query("labelSelector") ?? "", int.Parse(Query("limit") ?? "0", CultureInfo.InvariantCulture), Query("continue"))),
                 "GET" => (HttpStatusCode.OK, Store.Get(path)),

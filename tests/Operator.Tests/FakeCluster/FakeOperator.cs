@@ -25,9 +25,10 @@ internal sealed class FakeOperator : IAsyncDisposable
     /// <summary>Name that requests of the running operator carry.</summary>
     public string Client => _process!.Name;
 
-    public static async Task<FakeOperator> StartAsync(OperatorOptions? options = null)
+    public static async Task<FakeOperator> StartAsync(OperatorOptions? options = null, Action<FakeApi>? before = null)
     {
         var fake = new FakeOperator(await FakeApi.StartAsync());
+        before?.Invoke(fake.Api);
         fake.Start(options ?? new OperatorOptions());
         return fake;
     }
@@ -51,8 +52,8 @@ internal sealed class FakeOperator : IAsyncDisposable
         _process = new OperatorProcess(Api, $"operator-{++_starts}", Time, options ?? new OperatorOptions(), pageSize: 2);
     }
 
-    public void Apply(string name, string spec = """{"image":"worker:1","numNodes":2}""") => Api.Store.Create(
-        new ResourcePath("deepspeedjobs", "default", null, null),
+    public void Apply(string name, string spec = """{"image":"worker:1","numNodes":2}""", string ns = "default") => Api.Store.Create(
+        new ResourcePath("deepspeedjobs", ns, null, null),
         new JsonObject
         {
             ["apiVersion"] = "deepspeedsharp.dev/v1alpha1",
@@ -71,6 +72,9 @@ internal sealed class FakeOperator : IAsyncDisposable
         Status(name)["conditions"]?.AsArray().FirstOrDefault(c => (string?)c!["type"] == type);
 
     public bool PodExists(string pod) => Api.Store.Find("pods", pod) is not null;
+
+    /// <summary>Why the operator does not look after jobs yet.</summary>
+    public string? Waits => _process!.Waits;
 
     /// <summary>Moves the clock in small steps until something is so; fails with the cluster's state.</summary>
     public async Task Until(Func<bool> condition, string what, Func<Task>? eachStep = null)

@@ -168,7 +168,12 @@ internal sealed class ObjectStore
             string part = path.Subresource ?? "spec";
             JsonObject whole = current.DeepClone().AsObject();
             JsonNode? before = whole[part];
-            Merge(current, path.Plural == "events" ? patch : new JsonObject { [part] = patch[part]?.DeepClone() });
+            Merge(current, path.Plural == "events" ? patch : new JsonObject { [part] = patch[part]?.DeepClone() ?? new JsonObject() });
+            if (patch["metadata"]?["annotations"] is { } annotations)
+            {
+                Merge(current["metadata"]!.AsObject(), new JsonObject { ["annotations"] = annotations.DeepClone() });
+            }
+
             if (part == "spec" && !JsonNode.DeepEquals(before, current["spec"]))
             {
                 current["metadata"]!["generation"] = (long)current["metadata"]!["generation"]! + 1;
@@ -233,7 +238,13 @@ internal sealed class ObjectStore
                 JsonObject before = current.DeepClone().AsObject();
                 change(current);
                 Changing?.Invoke(new StoreChange(plural, null, null, before, current));
-                Publish($"{plural}/{ns}/{name}", "MODIFIED");
+                string key = $"{plural}/{ns}/{name}";
+                bool isOver = current["metadata"]!["deletionTimestamp"] is not null && current["metadata"]!["finalizers"]?.AsArray().Count == 0;
+                Publish(key, isOver ? "DELETED" : "MODIFIED");
+                if (isOver)
+                {
+                    _objects.Remove(key);
+                }
             }
         }
     }
@@ -260,6 +271,13 @@ internal sealed class ObjectStore
             }
 
             string key = $"{path.Plural}/{path.Namespace}/{path.Name}";
+            if (current["metadata"]!["finalizers"]?.AsArray().Count > 0)
+            {
+                current["metadata"]!["deletionTimestamp"] ??= "2026-01-01T00:00:30Z";
+                Publish(key, "MODIFIED");
+                return current.DeepClone().AsObject();
+            }
+
             if (PodsEndSlowly && !atOnce && path.Plural == "pods" && (string?)current["status"]?["phase"] == "Running")
             {
                 if (current["metadata"]!["deletionTimestamp"] is null)

@@ -47,6 +47,9 @@ internal sealed class OperatorProcess : IAsyncDisposable
     /// <summary>Whether it may act: it has the lease, or needs none.</summary>
     public bool Leads => _operator.Leads;
 
+    /// <summary>Why it does not look after jobs yet; null when it does.</summary>
+    public string? Waits => _operator.Waits;
+
     /// <summary>Requests that were sent and not answered yet, watches not counted.</summary>
     public int InFlight => _gate.InFlight;
 

@@ -59,8 +59,8 @@ public sealed class JobDeadlinesTests
     }
 
     [Theory]
-    [InlineData(new[] { 7, -1 }, 1, "Node 1 (pod a-1-1 on node-1) does not answer")]
-    [InlineData(new[] { -1, 7 }, 0, "Node 0 (pod a-1-0 on node-1) does not answer")]
+    [InlineData(new[] { 7, -1 }, 1, "Node 1 (pod a-1-1 on node-1, rank 1) does not answer")]
+    [InlineData(new[] { -1, 7 }, 0, "Node 0 (pod a-1-0 on node-1, rank 0) does not answer")]
     [InlineData(new[] { 7, 6 }, 1, "is furthest behind, at step 6")]
     [InlineData(new[] { 7, 7 }, 0, "answers like all others")]
     [InlineData(new[] { -1, -1 }, 0, "nor does any other node")]

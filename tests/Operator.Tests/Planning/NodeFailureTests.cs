@@ -1,3 +1,5 @@
+using DeepSpeedSharp.Jobs;
+using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Planning;
 
 namespace DeepSpeedSharp.Operator.Tests.Planning;
@@ -40,6 +42,18 @@ public sealed class NodeFailureTests
     [Fact]
     public void Deletion_BySomebodyElse_IsADisruption() =>
         Assert.Equal((FailureKind.Disruption, "PodDeleted"), KindOf(Some.RunningPod(1) with { DeletedAt = Some.Now }));
+
+    [Fact]
+    public void Deletion_OfAPodWhoseMachineIsLost_IsThatLoss()
+    {
+        // Kubernetes itself deletes such a pod at about the same time.
+        JobSnapshot job = Some.RunningJob().With(Some.RunningPod(1) with { DeletedAt = Some.Now }) with
+        {
+            NotReady = new Dictionary<string, DateTimeOffset> { ["node-1"] = Some.Now.AddMinutes(-2) },
+        };
+
+        Assert.Equal((FailureKind.Disruption, "NodeLost"), (NodeFailure.Find(job)[^1].Kind, NodeFailure.Find(job)[^1].Reason));
+    }
 
     [Fact]
     public void OutOfMemory_OfAPod_IsNamed() => Assert.Equal((FailureKind.Counted, "OOMKilled"),
@@ -92,6 +106,73 @@ public sealed class NodeFailureTests
     public void Message_OfTheWorker_IsPartOfTheFailure() => Assert.Equal(
         "node 1 (pod a-1-1 on node-1) gave up with exit code 65: no tokens in /data", Only(Some.FailedPod(1, 65,
             message: """{"kind":"data","retryable":false,"step":0,"message":"no tokens in /data"}""")).Message);
+
+    private const string LostRank1 = """{"kind":"peer lost","retryable":true,"message":"rank 0: lost rank 1 at a-1-1","lostRanks":[1]}""";
+
+    [Fact]
+    public void PeerLost_OfARankWhosePodRuns_NamesThatPodAndItsMachine()
+    {
+        JobSnapshot job = Some.RunningJob().With(Some.FailedPod(0, 69, message: LostRank1), Some.RunningPod(1) with { ClusterNode = "gpu-7" });
+
+        NodeFailure cause = NodeFailure.Find(job)[0];
+        JobDecision early = JobDecision.For(job);
+        DeepSpeedJobStatus status = JobDecision.For(job with { FailureSeenAt = job.Now - JobDecision.SettleOfSilence }).Status;
+
+        // The cluster may still come to know that the machine is gone.
+        Assert.Equal((1, JobDecision.SettleOfSilence - TimeSpan.FromSeconds(5)), (early.Status.Attempt, early.RequeueAfter));
+        Assert.Equal((1, FailureKind.Counted, "PeerLost"), (cause.Index, cause.Kind, cause.Reason));
+        Assert.Equal("node 1 (pod a-1-1 on gpu-7) fell silent: node 0 (pod a-1-0 on node-1) lost another rank (exit code 69): rank 0: lost rank 1 at a-1-1",
+            cause.Message);
+        Assert.Equal((1, "a-1-1", "gpu-7", null),
+            (status.LastFailures![0].Node, status.LastFailures[0].Pod, status.LastFailures[0].ClusterNode, status.LastFailures[0].ExitCode));
+        Assert.Contains("machine gpu-7", FailureAdvice.For(cause), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void PeerLost_OfARankWhoseMachineDoesNotAnswer_IsADisruption()
+    {
+        JobSnapshot job = Some.RunningJob().With(Some.FailedPod(0, 69, message: LostRank1), Some.RunningPod(1) with { ClusterNode = "gpu-7" }) with
+        {
+            NotReady = new Dictionary<string, DateTimeOffset> { ["gpu-7"] = Some.Now.AddSeconds(-1) },
+        };
+
+        NodeFailure cause = NodeFailure.Find(job)[0];
+
+        Assert.Equal((1, FailureKind.Disruption, "NodeLost"), (cause.Index, cause.Kind, cause.Reason));
+        Assert.Equal((2, 0, 1), (JobDecision.For(job).Status.Attempt, JobDecision.For(job).Status.Restarts, JobDecision.For(job).Status.Disruptions));
+    }
+
+    [Fact]
+    public void PeerLost_OfARankWhosePodEndedToo_IsToldByWhoeverWasFirst()
+    {
+        PodSnapshot other = Some.FailedPod(1, 69, secondsAgo: 9, message: """{"kind":"peer lost","message":"rank 1: lost rank 0","lostRanks":[0]}""");
+
+        NodeFailure cause = NodeFailure.Find(Some.RunningJob().With(Some.FailedPod(0, 69, message: LostRank1), other))[0];
+
+        Assert.Equal(0, cause.Index);
+    }
+
+    [Fact]
+    public void PeerLost_OfARankWhosePodRuns_IsSubjectToRulesOnExitCodes()
+    {
+        DeepSpeedJobSpec spec = Some.Spec() with
+        {
+            Restart = new RestartSpec { Rules = [new FailureRule { Name = "lost", ExitCodes = [69], Action = "RestartIgnoreLimit", AvoidNode = true }] },
+        };
+        JobSnapshot job = Some.RunningJob(spec).With(Some.FailedPod(0, 69, message: LostRank1), Some.RunningPod(1) with { ClusterNode = "gpu-7" });
+
+        DeepSpeedJobStatus status = JobDecision.For(job with { FailureSeenAt = job.Now - JobDecision.SettleOfSilence }).Status;
+
+        Assert.Equal(("lost", 1, 0), (status.LastFailures![0].Rule, status.Disruptions, status.Restarts));
+        Assert.Equal(["gpu-7"], status.AvoidedNodes);
+    }
+
+    [Theory]
+    [InlineData("""{"lostRanks":"1"}""")]
+    [InlineData("""{"lostRanks":[99,-1,1.5,"x"]}""")]
+    [InlineData("""{"lostRanks":null}""")]
+    public void PeerLost_WithNonsenseForRanks_IsToldAsItIs(string message) =>
+        Assert.Equal(0, NodeFailure.Find(Some.RunningJob().With(Some.FailedPod(0, 69, message: message)))[0].Index);
 
     private static NodeFailure Only(PodSnapshot pod) => Assert.Single(NodeFailure.Find(Some.RunningJob().With(pod)));
 

@@ -20,6 +20,22 @@ public sealed class TemplateRulesTests
     [InlineData("""{"spec":{"volumes":[{"name":"v","hostPath":{"path":"/"}}]}}""", "spec.template.spec.volumes[v].hostPath: it reaches into the machine")]
     [InlineData("""{"spec":{"hostPID":true}}""", "spec.template.spec.hostPID: it reaches into the machine")]
     [InlineData("""{"spec":{"initContainers":[{"name":"i","securityContext":{"privileged":true}}]}}""", "spec.template.spec.initContainers[i].securityContext.privileged")]
+    [InlineData("""{"spec":{"nodeName":"gpu-17"}}""", "spec.template.spec.nodeName: it reaches into the machine")]
+    [InlineData("""{"spec":{"hostIPC":true}}""", "spec.template.spec.hostIPC")]
+    [InlineData("""{"spec":{"HostPID":true}}""", "spec.template.spec.HostPID: there is no such field; did you mean \"hostPID\"?")]
+    [InlineData("""{"spec":{"volumes":[{"name":"v","flexVolume":{"driver":"d"}}]}}""", "spec.template.spec.volumes[v].flexVolume")]
+    [InlineData("""{"spec":{"volumes":[{"name":"v","gitRepo":{"repository":"r"}}]}}""", "spec.template.spec.volumes[v].gitRepo")]
+    [InlineData("""{"spec":{"securityContext":{"seccompProfile":{"type":"Unconfined"}}}}""", "spec.template.spec.securityContext.seccompProfile")]
+    [InlineData("""{"spec":{"securityContext":{"seLinuxOptions":{"type":"spc_t"}}}}""", "spec.template.spec.securityContext.seLinuxOptions")]
+    [InlineData("""{"spec":{"securityContext":{"sysctls":[{"name":"kernel.msgmax","value":"1"}]}}}""", "spec.template.spec.securityContext.sysctls[kernel.msgmax]")]
+    [InlineData("""{"spec":{"securityContext":{"windowsOptions":{"hostProcess":true}}}}""", "securityContext.windowsOptions.hostProcess")]
+    [InlineData("""{"spec":{"containers":[{"name":"c","securityContext":{"capabilities":{"add":["SYS_ADMIN"]}}}]}}""", "containers[c].securityContext.capabilities.add[SYS_ADMIN]")]
+    [InlineData("""{"spec":{"containers":[{"name":"c","securityContext":{"procMount":"Unmasked"}}]}}""", "containers[c].securityContext.procMount")]
+    [InlineData("""{"spec":{"containers":[{"name":"trainer","securityContext":{"appArmorProfile":{"type":"Unconfined"}}}]}}""", "containers[trainer].securityContext.appArmorProfile")]
+    [InlineData("""{"spec":{"containers":[{"name":"c","ports":[{"containerPort":1,"hostPort":2}]}]}}""", "spec.template.spec.containers[c].ports")]
+    [InlineData("""{"spec":{"containers":[{"name":"c","livenessProbe":{"httpGet":{"host":"169.254.169.254","port":80}}}]}}""", "containers[c].livenessProbe.host")]
+    [InlineData("""{"spec":{"containers":[{"name":"c","lifecycle":{"preStop":{"tcpSocket":{"host":"10.0.0.1","port":80}}}}]}}""", "containers[c].lifecycle.preStop.host")]
+    [InlineData("""{"metadata":{"annotations":{"container.apparmor.security.beta.kubernetes.io/trainer":"unconfined"}}}""", "spec.template.metadata.annotations.container.apparmor")]
     public void Template_ThatSaysTooMuch_IsRefusedByName(string template, string problem)
     {
         DeepSpeedJobSpec spec = Some.Spec() with { Template = JsonNode.Parse(template)!.AsObject() };
@@ -39,6 +55,26 @@ public sealed class TemplateRulesTests
         Assert.Equal(3, ClusterRules.Check("a", spec).Count);
         Assert.Empty(ClusterRules.Check("a", spec, allowHostAccess: true));
     }
+
+    [Fact]
+    public void WhatJobsNeed_IsNoHostAccess() => Assert.Empty(ClusterRules.Check("a", Some.Spec() with
+    {
+        Template = JsonNode.Parse("""
+            {"metadata":{"annotations":{"k8s.v1.cni.cncf.io/networks":"rdma-net"}},
+             "spec":{"priorityClassName":"high","nodeSelector":{"gpu":"h200"},"tolerations":[{"operator":"Exists"}],"serviceAccountName":"trainer",
+              "securityContext":{"runAsUser":0,"runAsNonRoot":false,"sysctls":[{"name":"net.ipv4.tcp_rmem","value":"1"}]},
+              "volumes":[{"name":"data","persistentVolumeClaim":{"claimName":"c"}},{"name":"key","secret":{"secretName":"s"}}],
+              "containers":[{"name":"trainer","securityContext":{"capabilities":{"add":["IPC_LOCK"]}},"livenessProbe":{"httpGet":{"port":9400}}}]}}
+            """)!.AsObject(),
+    }));
+
+    [Theory]
+    [InlineData("..")]
+    [InlineData("other/settings")]
+    [InlineData("Settings")]
+    [InlineData("settings?watch=true")]
+    public void ConfigReference_ThatIsNoName_IsRefused(string name) =>
+        Assert.Equal("spec.configRef.name", Assert.Single(ClusterRules.Check("a", Some.Spec() with { ConfigRef = new ConfigReference { Name = name } })).Path);
 
     [Fact]
     public void Image_OfTheTemplate_IsEnough() => Assert.Empty(ClusterRules.Check("a", Some.Spec() with

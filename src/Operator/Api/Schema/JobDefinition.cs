@@ -25,6 +25,7 @@ internal static class JobDefinition
         {
             ["name"] = $"{DeepSpeedJob.Plural}.{DeepSpeedJobManifest.Group}",
             ["labels"] = new JsonObject { ["app.kubernetes.io/part-of"] = "deepspeedsharp" },
+            ["annotations"] = new JsonObject { [ServedSchema.VersionAnnotation] = ServedSchema.Version },
         },
         ["spec"] = new JsonObject
         {

@@ -49,12 +49,14 @@ public sealed class DeepSpeedJob : IKubernetesObject<V1ObjectMeta>, ISpec<DeepSp
     /// <summary>Reads an object as the API server sends it; never throws for a wrong type in spec or status.</summary>
     /// <param name="element">The object.</param>
     /// <param name="known">An earlier state of an object of that name, whose spec is kept when it is the same one.</param>
-    public static DeepSpeedJob Read(JsonElement element, DeepSpeedJob? known = null)
+    /// <param name="complete">Adds to a spec what the cluster gives to all jobs.</param>
+    public static DeepSpeedJob Read(JsonElement element, DeepSpeedJob? known = null, Func<DeepSpeedJobSpec, DeepSpeedJobSpec>? complete = null)
     {
         V1ObjectMeta metadata = ReadMetadata(element.GetProperty("metadata"));
         bool isSame = known is not null && known.Metadata.Uid == metadata.Uid
             && metadata.Generation is { } generation && known.Metadata.Generation == generation;
         (DeepSpeedJobSpec? spec, IReadOnlyList<ConfigError> problems) = isSame ? (known!.Spec, known.Problems) : ReadSpec(element);
+        spec = isSame || spec is null || complete is null ? spec : complete(spec);
         DeepSpeedJobStatus? status = ReadStatus(element);
         return new DeepSpeedJob
         {

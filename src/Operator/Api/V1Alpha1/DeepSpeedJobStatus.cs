@@ -67,6 +67,14 @@ public sealed record DeepSpeedJobStatus
     [Description("Batch sizes of the current attempt, all three resolved; none when the program fills them from its arguments.")]
     public ResolvedBatch? Batch { get; init; }
 
+    /// <summary>What a rank needs in the current attempt.</summary>
+    [Description("Estimate of what a rank, and so a GPU, needs in the current attempt; only of jobs whose model.parameters and DeepSpeed config are known.")]
+    public MemoryStatus? Memory { get; init; }
+
+    /// <summary>How the pods of the current attempt are placed together.</summary>
+    [Description("How the pods of the current attempt are placed together; only of jobs with a gang scheduler.")]
+    public GangStatus? Gang { get; init; }
+
     /// <summary>What elastic decided.</summary>
     [Description("What elastic decided; only of jobs with elastic.")]
     public ElasticStatus? Elastic { get; init; }
@@ -150,6 +158,59 @@ public sealed record ResolvedBatch
     /// <summary>Forward passes of one optimizer step on one rank.</summary>
     [Description("Forward passes of one optimizer step on one rank.")]
     public int GradientAccumulationSteps { get; init; }
+}
+
+/// <summary>What a rank needs, in bytes, estimated from the config.</summary>
+/// <remarks>The runtime's own memory, about a gigabyte on a GPU, and fragmentation are not counted.</remarks>
+public sealed record MemoryStatus
+{
+    /// <summary>In words.</summary>
+    [Description("The estimate in words.")]
+    public string? Text { get; init; }
+
+    /// <summary>Everything on the GPU.</summary>
+    [Description("Bytes on the GPU: model states, buffers, and activations when they are known.")]
+    public long DeviceBytes { get; init; }
+
+    /// <summary>Weights, gradients, masters and optimizer on the GPU.</summary>
+    [Description("Bytes of weights, gradients, fp32 masters and optimizer state on the GPU.")]
+    public long ModelStateBytes { get; init; }
+
+    /// <summary>Buckets and gathered weights.</summary>
+    [Description("Largest bytes of gradient buckets and, in stage 3, of gathered weights.")]
+    public long BufferBytes { get; init; }
+
+    /// <summary>Activations of a micro batch.</summary>
+    [Description("Bytes of a micro batch's activations, for a transformer of usual shape; none without model.sequenceLength.")]
+    public long? ActivationBytes { get; init; }
+
+    /// <summary>What is offloaded to the CPU.</summary>
+    [Description("Bytes offloaded to the memory of the machine, for each rank.")]
+    public long? HostBytes { get; init; }
+
+    /// <summary>What is offloaded to a disk.</summary>
+    [Description("Bytes offloaded to a disk, for each rank.")]
+    public long? NvmeBytes { get; init; }
+}
+
+/// <summary>How the pods of the current attempt are placed together.</summary>
+public sealed record GangStatus
+{
+    /// <summary>Who places them.</summary>
+    [Description("Who places the pods together: Volcano, Coscheduling or Kueue.")]
+    public string Scheduler { get; init; } = "";
+
+    /// <summary>Name of the PodGroup, or of Kueue's pod group and Workload.</summary>
+    [Description("Name of the PodGroup of Volcano or Coscheduling, or of the pod group of Kueue, whose Workload has the same name.")]
+    public string Group { get; init; } = "";
+
+    /// <summary>The queue.</summary>
+    [Description("The queue of the group, when the job names one.")]
+    public string? Queue { get; init; }
+
+    /// <summary>When the queue let the pods of the current attempt go.</summary>
+    [Description("When the queue let the pods of the current attempt go; the time before does not count towards startupDeadlineSeconds.")]
+    public DateTimeOffset? AdmittedTime { get; init; }
 }
 
 /// <summary>What elastic decided.</summary>

@@ -39,6 +39,9 @@ internal static class Reasons
     public const string Unschedulable = "Unschedulable";
     public const string WaitingForScheduler = "WaitingForScheduler";
     public const string WaitingForOldPods = "WaitingForOldPods";
+    public const string WaitingForGang = "WaitingForGang";
+    public const string QueuedByKueue = "QueuedByKueue";
+    public const string GangSchedulerMissing = "GangSchedulerMissing";
     public const string ConfigNotFound = "ConfigNotFound";
     public const string NameConflict = "NameConflict";
     public const string QuotaExceeded = "QuotaExceeded";
