@@ -60,7 +60,7 @@ internal sealed class PodFaker(ApiClient api)
             int number = Volatile.Read(ref _seen);
             long begin = Stopwatch.GetTimestamp();
             await api.PostAsync($"{Load.Pods}/{name}/binding", string.Create(CultureInfo.InvariantCulture,
-                $$"""{"apiVersion":"v1","kind":"Binding","metadata":{"name":"{{name}}"},"target":{"apiVersion":"v1","kind":"Node","name":"node-{{number / PodsPerMachine}}"}}"""));
+                $$"""{"apiVersion":"v1","kind":"Binding","metadata":{"name":"{{name}}"},"target":{"apiVersion":"v1","kind":"Node","name":"node-{{number / PodsPerMachine}}"} }"""));
             TimeSpan bound = Stopwatch.GetElapsedTime(begin);
             begin = Stopwatch.GetTimestamp();
             await api.PatchAsync($"{Load.Pods}/{name}/status", Running(number));
@@ -81,7 +81,7 @@ internal sealed class PodFaker(ApiClient api)
             {"status":{"phase":"Running","startTime":"{{now}}","podIP":"10.{{number >> 16}}.{{(number >> 8) & 255}}.{{number & 255}}",
              "conditions":[{{Condition("Initialized")}},{{Condition("Ready")}},{{Condition("ContainersReady")}},{{Condition("PodScheduled")}}],
              "containerStatuses":[{"name":"trainer","ready":true,"started":true,"restartCount":0,"image":"registry.example/trainer:1.0",
-              "imageID":"registry.example/trainer@sha256:0","state":{"running":{"startedAt":"{{now}}"} } }]}}
+              "imageID":"registry.example/trainer@sha256:0","state":{"running":{"startedAt":"{{now}}"} } }]} }
             """);
     }
 

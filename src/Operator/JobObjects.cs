@@ -194,7 +194,7 @@ internal sealed class JobObjects(ApiConnection api, JobCaches caches, OperatorMe
     private static bool IsOwned(JsonElement metadata, string uid) =>
         metadata.Get("ownerReferences") is { ValueKind: JsonValueKind.Array } owners && owners.EnumerateArray().Any(o => o.Text("uid") == uid);
 
-    private Task CreateOwnedAsync(JobOwner owner, string plural, object body, string name, CancellationToken cancel) =>
+    private Task<bool> CreateOwnedAsync(JobOwner owner, string plural, object body, string name, CancellationToken cancel) =>
         CreateOwnedAsync(owner, plural, body, name, _ => true, cancel);
 
     private async Task<T> CreateOwnedAsync<T>(JobOwner owner, string plural, object body, string name,
