@@ -106,7 +106,7 @@ internal sealed class Load(ApiClient api)
                 {
                     name = "trainer",
                     image = "registry.example/trainer:1.0",
-                    args = new[] { "train" },
+                    workingDir = "/workspace",
                     env = Enumerable.Range(0, 40).Select(i => new { name = $"VARIABLE_{i}", value = "a value as long as a host name has" }),
                     resources = new { limits = new Dictionary<string, string> { ["cpu"] = "96", ["memory"] = "1600Gi", ["nvidia.com/gpu"] = "8" } },
                 },

@@ -75,7 +75,7 @@ internal sealed class PodFaker(ApiClient api)
 
     private static string Running(int number)
     {
-        string now = DateTimeOffset.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+        string now = TimeProvider.System.GetUtcNow().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
         string Condition(string type) => $$"""{"type":"{{type}}","status":"True","lastTransitionTime":"{{now}}"}""";
         return string.Create(CultureInfo.InvariantCulture, $$"""
             {"status":{"phase":"Running","startTime":"{{now}}","podIP":"10.{{number >> 16}}.{{(number >> 8) & 255}}.{{number & 255}}",
