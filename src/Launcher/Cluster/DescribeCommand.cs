@@ -39,7 +39,7 @@ internal static class DescribeCommand
         [
             ("phase", status.Phase ?? Phases.Pending),
             ("message", status.Message),
-            ("ranks", status.WorldSize is { } ranks ? $"{ranks} on {status.NodesText} nodes" : null),
+            ("nodes", status.WorldSize is { } ranks ? $"{status.NodesText} ready or done, {ranks} ranks" : null),
             ("master", status.MasterAddress),
             ("attempt", status.Attempt == 0 ? null : $"{status.Attempt}, after {status.Restarts} restarts and {status.Disruptions} disruptions"),
             ("progress", JobText.Progress(status.Progress)),

@@ -96,7 +96,8 @@ internal sealed class JobFollower(JobClient client, string name, RunConsole cons
         string message = string.IsNullOrEmpty(status.Message) ? "" : $": {status.Message}";
         string attempt = status.Attempt > 1 ? $" (attempt {status.Attempt})" : "";
         string state = $"{status.Phase ?? Phases.Pending}{attempt}{message}";
-        if (state != _state)
+        bool isOver = status.Phase is Phases.Complete or Phases.Failed; // then the last line says it all
+        if (state != _state && !isOver)
         {
             console.Say($"job {name} {state}");
             _state = state;
@@ -104,7 +105,11 @@ internal sealed class JobFollower(JobClient client, string name, RunConsole cons
 
         foreach (JobFailure failure in (status.LastFailures ?? []).Where(f => _newestFailure is null || f.Time > _newestFailure).Reverse())
         {
-            console.Problem(JobText.Failure(failure));
+            if (string.IsNullOrEmpty(failure.Message) || status.Message?.Contains(failure.Message, StringComparison.OrdinalIgnoreCase) != true)
+            {
+                console.Problem(JobText.Failure(failure));
+            }
+
             _newestFailure = failure.Time;
         }
 

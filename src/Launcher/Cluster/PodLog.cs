@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using DeepSpeedSharp.Operator.Runtime;
 
@@ -65,6 +66,10 @@ internal sealed class PodLog(JobClient client, string pod)
         {
             int blank = line.IndexOf(' ', StringComparison.Ordinal);
             (string time, string text) = blank < 0 ? (line, "") : (line[..blank], line[(blank + 1)..]);
+            if (!DateTimeOffset.TryParse(time, CultureInfo.InvariantCulture, out _))
+            {
+                continue; // the kubelet's own words, for example that the container is gone by now
+            }
 
             // The server's beginning is rounded to a second, so some lines come again.
             if (string.CompareOrdinal(Comparable(time), Comparable(_last)) > 0)

@@ -137,8 +137,7 @@ internal sealed record NodeFailure(
     public static string WithRanks(JobSnapshot job, int index, PodSnapshot? pod)
     {
         int slots = Slots(job);
-        string ranks = slots == 1
-            ? string.Create(CultureInfo.InvariantCulture, $"rank {index}")
+        string ranks = slots == 1 ? string.Create(CultureInfo.InvariantCulture, $"rank {index}")
             : string.Create(CultureInfo.InvariantCulture, $"ranks {index * slots}-{(index + 1) * slots - 1}");
         return Where(index, pod?.Name ?? WorkerPods.Name(job.Name, job.Status.Attempt, index), pod?.ClusterNode, $", {ranks}");
     }
