@@ -36,7 +36,7 @@ internal sealed class World : IAsyncDisposable
         api.Intercept = InterceptAsync;
         api.Answering = _faults.FateOfAnswer;
         Promises = new Promises(api.Store, _history, name => _clocks[name], replication == Replication.Raced);
-        _judge = new StateJudge(api.Store, _history, Promises.Expect);
+        _judge = new StateJudge(api.Store, _history, Promises.Expect, replication == Replication.Raced);
         _kubelet.Heal();
         Replicas = new Replicas(api, Time, replication, _clocks);
     }
