@@ -31,7 +31,7 @@ internal sealed class OperatorProgram : IAsyncDisposable
 
     public static async Task<OperatorProgram> StartAsync(ControlPlane plane, string name, Faults faults, WriteLedger ledger)
     {
-        FaultyProxy proxy = await FaultyProxy.StartAsync(plane.Server, name, faults, ledger);
+        FaultyProxy proxy = await FaultyProxy.StartAsync(plane, name, faults, ledger);
         var program = new OperatorProgram(plane, proxy, name);
         string token = Regex.Match(await File.ReadAllTextAsync(plane.Kubeconfig), @"token: (\w+)").Groups[1].Value;
         await File.WriteAllTextAsync(program._kubeconfig, $$"""

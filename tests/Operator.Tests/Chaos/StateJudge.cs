@@ -15,9 +15,16 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
     private static readonly TimeSpan Slack = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan Settle = TimeSpan.FromSeconds(3);
     private readonly Dictionary<string, DateTimeOffset> _wellSince = [];
-    private readonly Dictionary<string, DateTimeOffset> _wrongSince = [];
+    private readonly Dictionary<string, (DateTimeOffset Since, DateTimeOffset Last)> _wrong = [];
     private IReadOnlyList<JsonObject> _maps = [];
     private DateTimeOffset _now;
+
+    /// <summary>Forgets what was seen: for a while nobody looked.</summary>
+    public void Reset()
+    {
+        _wellSince.Clear();
+        _wrong.Clear();
+    }
 
     /// <summary>Judges every job.</summary>
     /// <param name="now">The time.</param>
@@ -83,12 +90,14 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
         string key = $"{job.Uid} {what}";
         if (holds)
         {
-            _wrongSince.Remove(key);
+            _wrong.Remove(key);
+            return;
         }
-        else if (!_wrongSince.TryAdd(key, _now))
-        {
-            expect(_now - _wrongSince[key] < Slack, $"{what}: {why}");
-        }
+
+        // What was not looked at in between may have been right.
+        DateTimeOffset since = _wrong.TryGetValue(key, out (DateTimeOffset Since, DateTimeOffset Last) known) && _now - known.Last < Slack ? known.Since : _now;
+        _wrong[key] = (since, _now);
+        expect(_now - since < Slack, $"{what}: {why}");
     }
 
     private void Finished(SeenJob job, SeenPod[] pods, DateTimeOffset now, DateTimeOffset actsSince, string why)
