@@ -1,6 +1,8 @@
 using System.Net;
 using System.Net.Http.Headers;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
+using DeepSpeedSharp.Operator.Benchmarks;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -21,28 +23,30 @@ internal sealed class FaultyProxy : IAsyncDisposable
     private readonly Faults _faults;
     private readonly WriteLedger _ledger;
 
-    private FaultyProxy(WebApplication door, string server, string client, Faults faults, WriteLedger ledger)
+    private FaultyProxy(WebApplication door, ControlPlane plane, string client, Faults faults, WriteLedger ledger)
     {
         (_door, _client, _faults, _ledger) = (door, client, faults, ledger);
         var handler = new SocketsHttpHandler { UseProxy = false, MaxConnectionsPerServer = 200, AllowAutoRedirect = false };
-        handler.SslOptions.RemoteCertificateValidationCallback = (_, _, _, _) => true; // signed by itself, on this machine
-        _server = new HttpClient(handler) { BaseAddress = new Uri(server), Timeout = Timeout.InfiniteTimeSpan };
+        using X509Certificate2 certificate = X509CertificateLoader.LoadCertificateFromFile(Path.Combine(plane.Folder, "server.crt"));
+        string expected = certificate.GetCertHashString(); // signed by itself
+        handler.SslOptions.RemoteCertificateValidationCallback = (_, shown, _, _) => shown?.GetCertHashString() == expected;
+        _server = new HttpClient(handler) { BaseAddress = new Uri(plane.Server), Timeout = Timeout.InfiniteTimeSpan };
     }
 
     public string Address => _door.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
 
     /// <summary>Opens a proxy.</summary>
-    /// <param name="server">The API server.</param>
+    /// <param name="plane">The API server.</param>
     /// <param name="client">Name of the operator that will use it.</param>
     /// <param name="faults">What goes wrong.</param>
     /// <param name="ledger">Told of every write.</param>
-    public static async Task<FaultyProxy> StartAsync(string server, string client, Faults faults, WriteLedger ledger)
+    public static async Task<FaultyProxy> StartAsync(ControlPlane plane, string client, Faults faults, WriteLedger ledger)
     {
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
         builder.WebHost.ConfigureKestrel(k => k.Listen(IPAddress.Loopback, 0));
         WebApplication door = builder.Build();
-        var proxy = new FaultyProxy(door, server, client, faults, ledger);
+        var proxy = new FaultyProxy(door, plane, client, faults, ledger);
         door.Run(proxy.ServeAsync);
         await door.StartAsync();
         return proxy;

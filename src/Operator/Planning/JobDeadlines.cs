@@ -20,6 +20,11 @@ internal static class JobDeadlines
         if (Startup(job) is { } startup && job.Now >= startup)
         {
             DeepSpeedJobStatus status = JobObservation.Of(job, [], TimeSpan.Zero);
+            if (status.ReadyAttempt == status.Attempt)
+            {
+                return null; // the last of them became ready in this moment
+            }
+
             string why = status.Condition(ConditionTypes.Scheduled) is { Status: JobConditions.False, Message: { } homeless } ? homeless
                 : status.Condition(ConditionTypes.Running)?.Message ?? "Its pods did not become ready.";
             return JobEnd.Failed(status, job.Now, Reasons.StartupDeadlineExceeded, string.Create(CultureInfo.InvariantCulture,

@@ -27,6 +27,9 @@ internal static class ChaosJobs
         ("malformed", """{"image":5,"numNodes":99999999999999999999,"restart":{"strategy":"Sometimes","maxRestarts":"many"}}"""),
     ];
 
+    /// <summary>The job whose program fails every time.</summary>
+    public const string Hopeless = "strict";
+
     /// <summary>Jobs that are worth an event; the others are only there to be left alone.</summary>
     public static IReadOnlyList<string> Lively { get; } = [.. All.Select(j => j.Name).Where(n => n is not "foreign" and not "malformed")];
 

@@ -36,7 +36,7 @@ internal sealed class World : IAsyncDisposable
         api.Intercept = InterceptAsync;
         api.Answering = _faults.FateOfAnswer;
         Promises = new Promises(api.Store, _history, name => _clocks[name], replication == Replication.Raced);
-        _judge = new StateJudge(api.Store, _history, Promises.Expect);
+        _judge = new StateJudge(api.Store, _history, Promises.Expect, replication == Replication.Raced);
         _kubelet.Heal();
         Replicas = new Replicas(api, Time, replication, _clocks);
     }
@@ -107,6 +107,7 @@ internal sealed class World : IAsyncDisposable
     public void BeginStorm()
     {
         Promises.BeforeStep = null;
+        _judge.Reset();
         _faults.Rate = _dice.Of([0, 0.05, 0.1, 0.3]);
         TimeSpan lag = TimeSpan.FromSeconds(_dice.Of([0, 0, 1, 5]));
         _api.Distortion = _dice.Next(4) switch
@@ -306,10 +307,10 @@ internal sealed class World : IAsyncDisposable
             case < 890:
                 CollectGarbage(all: false);
                 break;
-            case < 903:
+            case < 900:
                 _dice.Of(Replicas.Processes).Kill();
                 break;
-            case < 908:
+            case < 904:
                 _dice.Of(Replicas.Processes).Terminate();
                 break;
             case < 920:
@@ -422,14 +423,17 @@ internal sealed class World : IAsyncDisposable
 
     private async Task StopOrContinueAsync()
     {
-        OperatorProcess process = _dice.Of(Replicas.Processes);
-        if (((ProcessClock)process.Clock).IsStopped)
+        // The worst moment is right before a write, and the best time to go on is when somebody else leads.
+        if (Replicas.Processes.FirstOrDefault(p => ((ProcessClock)p.Clock).IsStopped) is { } stopped)
         {
-            await process.ContinueAsync();
+            if (Replicas.Acting.Any(p => p != stopped) || _dice.Chance(0.2))
+            {
+                await stopped.ContinueAsync();
+            }
         }
-        else if (!process.IsDead)
+        else if (Replicas.Acting.ToArray() is { Length: > 0 } acting)
         {
-            process.Stop();
+            _dice.Of(acting).StopAtNextWrite();
         }
     }
 

@@ -25,7 +25,7 @@ internal sealed class OperatorProcess : IAsyncDisposable
     /// <param name="pageSize">Objects per page of a list.</param>
     public OperatorProcess(FakeApi api, string name, TimeProvider clock, OperatorOptions options, int pageSize)
     {
-        (_api, Name, Clock, _gate) = (api, name, clock, new Gate(api.Store.Time!));
+        (_api, Name, Clock, _gate) = (api, name, clock, new Gate(api.Store.Time!, Stop));
         _client = api.Client(name, new RateLimitHandler(options.RequestsPerSecond, options.RequestBurst, clock), _gate);
         _operator = new JobOperator(_client, options, new ListWatchOptions { PageSize = pageSize },
             new JobWatch(clock, Metrics, NullLogger.Instance));
@@ -75,6 +75,9 @@ internal sealed class OperatorProcess : IAsyncDisposable
         _gate.Close();
     }
 
+    /// <summary>As SIGSTOP does, right when it is about to change something.</summary>
+    public void StopAtNextWrite() => _gate.StopsAtNextWrite = true;
+
     /// <summary>As SIGCONT does: what was about to be sent is sent, and the timers notice how late it is, in any order.</summary>
     public async Task ContinueAsync()
     {
@@ -94,17 +97,20 @@ internal sealed class OperatorProcess : IAsyncDisposable
     }
 
     // The last thing before the network: what waits here was decided before the process was stopped.
-    private sealed class Gate(TimeProvider time) : DelegatingHandler
+    private sealed class Gate(TimeProvider time, Action stop) : DelegatingHandler
     {
         private volatile TaskCompletionSource? _closed;
         private int _inFlight;
 
         public int InFlight => Volatile.Read(ref _inFlight);
 
+        public bool StopsAtNextWrite { get; set; }
+
         public void Close() => _closed ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public void Open()
         {
+            StopsAtNextWrite = false;
             TaskCompletionSource? closed = _closed;
             _closed = null;
             closed?.TrySetResult();
@@ -112,6 +118,13 @@ internal sealed class OperatorProcess : IAsyncDisposable
 
         protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
         {
+            if (StopsAtNextWrite && request.Method != HttpMethod.Get
+                && request.RequestUri?.AbsolutePath is { } path && !path.Contains("/leases", StringComparison.Ordinal) && !path.Contains("/events", StringComparison.Ordinal))
+            {
+                StopsAtNextWrite = false;
+                stop();
+            }
+
             if (_closed is { } closed)
             {
                 await closed.Task.WaitAsync(cancellationToken);

@@ -50,6 +50,17 @@ public sealed class JobDeadlinesTests
     }
 
     [Fact]
+    public void StartupDeadline_ThatPassesWhenTheLastPodIsReady_DoesNotCount()
+    {
+        JobSnapshot job = Some.NewJob(Some.Spec() with { StartupDeadlineSeconds = 60 });
+        job = job.After(JobDecision.For(job));
+
+        DeepSpeedJobStatus status = JobDecision.For(job with { Pods = [Some.RunningPod(0), Some.RunningPod(1)], Now = job.Now.AddSeconds(60) }).Status;
+
+        Assert.Equal(("Running", 1), (status.Phase, status.ReadyAttempt));
+    }
+
+    [Fact]
     public void StartupDeadline_OfAJobThatRanOnce_DoesNotCount()
     {
         JobSnapshot job = Some.RunningJob(Some.Spec() with { StartupDeadlineSeconds = 60 });
