@@ -30,8 +30,8 @@ internal sealed class ControlPlane : IAsyncDisposable
     /// <summary>Every write that the operator sent, as the API server saw it.</summary>
     public string AuditLog => Path.Combine(Folder, "audit.log");
 
-    /// <summary>Where the operator finds the server.</summary>
-    public string Kubeconfig => Path.Combine(Folder, "operator.kubeconfig");
+    /// <summary>The operator's service account, as files of a pod.</summary>
+    public string Account => Path.Combine(Folder, "account");
 
     public static async Task<ControlPlane> StartAsync(string parent, string programs, string definition)
     {
@@ -42,7 +42,7 @@ internal sealed class ControlPlane : IAsyncDisposable
         var plane = new ControlPlane(folder, Text($"https://127.0.0.1:{ports[2]}"), token, fingerprint);
         try
         {
-            WriteFiles(folder, plane.Server, token, operatorToken);
+            WriteFiles(folder, token, operatorToken);
             string client = Text($"http://127.0.0.1:{ports[0]}"), peer = Text($"http://127.0.0.1:{ports[1]}");
             plane.Run("etcd", "etcd", $"--data-dir {folder}/etcd --unsafe-no-fsync --log-level warn --quota-backend-bytes 8000000000 "
                 + $"--listen-client-urls {client} --advertise-client-urls {client} --listen-peer-urls {peer} "
@@ -146,7 +146,7 @@ internal sealed class ControlPlane : IAsyncDisposable
         return certificate.GetCertHashString();
     }
 
-    private static void WriteFiles(string folder, string server, string token, string operatorToken)
+    private static void WriteFiles(string folder, string token, string operatorToken)
     {
         using var key = RSA.Create(2048);
         File.WriteAllText(Path.Combine(folder, "key.pem"), key.ExportRSAPrivateKeyPem());
@@ -159,14 +159,10 @@ internal sealed class ControlPlane : IAsyncDisposable
             - { level: Metadata, users: [operator], verbs: [create, update, patch, delete, deletecollection] }
             - { level: None }
             """);
-        File.WriteAllText(Path.Combine(folder, "operator.kubeconfig"), $$"""
-            apiVersion: v1
-            kind: Config
-            current-context: scale
-            contexts: [{ name: scale, context: { cluster: scale, user: operator } }]
-            clusters: [{ name: scale, cluster: { server: "{{server}}", certificate-authority: {{folder}}/server.crt } }]
-            users: [{ name: operator, user: { token: {{operatorToken}} } }]
-            """);
+        string account = Directory.CreateDirectory(Path.Combine(folder, "account")).FullName;
+        File.WriteAllText(Path.Combine(account, "token"), operatorToken);
+        File.WriteAllText(Path.Combine(account, "namespace"), "default");
+        File.Copy(Path.Combine(folder, "server.crt"), Path.Combine(account, "ca.crt"));
     }
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

@@ -15,6 +15,8 @@ internal sealed partial class OperatorProcess
 {
     private static readonly HttpClient Http = new(new SocketsHttpHandler { UseProxy = false }) { Timeout = TimeSpan.FromSeconds(30) };
 
+    private const string Account = "/run/secrets/kubernetes.io/serviceaccount";
+
     private readonly Process _process;
     private readonly string _address;
 
@@ -24,11 +26,17 @@ internal sealed partial class OperatorProcess
     {
         int port = ControlPlane.FreePorts(1)[0];
         string arguments = string.Create(CultureInfo.InvariantCulture,
-            $"--kubeconfig {plane.Kubeconfig} --metrics-port {port} --qps {requestsPerSecond} --burst {2 * requestsPerSecond}");
+            $"--metrics-port {port} --qps {requestsPerSecond} --burst {2 * requestsPerSecond}");
 
-        // The same as in the image.
-        Process process = plane.Run("operator", program, arguments,
-            new Dictionary<string, string> { ["DOTNET_EnableDiagnostics"] = "0", ["DOTNET_gcServer"] = "0" });
+        // As in its pod: a service account in files, in a mount namespace of its own, and the variables of the image.
+        Process process = plane.Run("operator", "unshare", $"--mount --propagation private sh -c 'mount -t tmpfs tmpfs /run && mkdir -p {Account} "
+            + $"&& cp {plane.Account}/* {Account} && exec {program} {arguments}'", new Dictionary<string, string>
+            {
+                ["KUBERNETES_SERVICE_HOST"] = new Uri(plane.Server).Host,
+                ["KUBERNETES_SERVICE_PORT"] = new Uri(plane.Server).Port.ToString(CultureInfo.InvariantCulture),
+                ["DOTNET_EnableDiagnostics"] = "0",
+                ["DOTNET_gcServer"] = "0",
+            });
         var started = new OperatorProcess(process, string.Create(CultureInfo.InvariantCulture, $"http://127.0.0.1:{port}"));
         var clock = Stopwatch.StartNew();
         while (!await started.IsReadyAsync())
