@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Operator.Tests.FakeCluster;
-using Microsoft.AspNetCore.Http;
 
 namespace DeepSpeedSharp.Operator.Tests;
 
@@ -18,7 +17,8 @@ public sealed class GangTests
     public async Task Scheduler_ThatIsNotInstalled_IsWaitedForWithoutHaste(string spec, string problem)
     {
         await using FakeOperator cluster = await FakeOperator.StartAsync();
-        var installed = new Apis(cluster);
+        var installed = new GangApis();
+        cluster.Api.Intercept = installed.AnswerAsync;
         cluster.Apply("a", spec);
         await cluster.Until(() => (string?)cluster.Condition("a", "Scheduled")?["reason"] == "GangSchedulerMissing", "the job says what is missing");
 
@@ -159,7 +159,7 @@ public sealed class GangTests
     private static async Task<FakeOperator> StartAsync()
     {
         FakeOperator cluster = await FakeOperator.StartAsync();
-        _ = new Apis(cluster) { All = true };
+        cluster.Api.Intercept = new GangApis { All = true }.AnswerAsync;
         return cluster;
     }
 
@@ -190,38 +190,5 @@ public sealed class GangTests
         await cluster.Until(() => pods.All(cluster.PodExists), "pods exist");
         Array.ForEach(pods, pod => cluster.Api.Run(pod));
         await cluster.UntilPhase("a", "Running");
-    }
-
-    /// <summary>The cluster's list of APIs, with those of gang schedulers or without.</summary>
-    private sealed class Apis
-    {
-        private int _looks;
-
-        public Apis(FakeOperator cluster) => cluster.Api.Intercept = AnswerAsync;
-
-        public bool All { get; set; }
-
-        public int Looks => Volatile.Read(ref _looks);
-
-        private async Task<bool> AnswerAsync(HttpContext context)
-        {
-            JsonObject? answer = context.Request.Path.Value switch
-            {
-                "/apis/scheduling.volcano.sh/v1beta1" or "/apis/scheduling.x-k8s.io/v1alpha1" =>
-                    new JsonObject { ["resources"] = new JsonArray(new JsonObject { ["name"] = "podgroups" }) },
-                "/apis/kueue.x-k8s.io" => new JsonObject { ["preferredVersion"] = new JsonObject { ["groupVersion"] = "kueue.x-k8s.io/v1beta2" } },
-                _ => null,
-            };
-            if (answer is null)
-            {
-                return false;
-            }
-
-            Interlocked.Increment(ref _looks);
-            context.Response.StatusCode = All ? 200 : 404;
-            context.Response.ContentType = "application/json";
-            await context.Response.WriteAsync(All ? answer.ToJsonString() : """{"reason":"NotFound","message":"the server could not find the requested resource"}""");
-            return true;
-        }
     }
 }

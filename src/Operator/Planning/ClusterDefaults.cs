@@ -59,8 +59,8 @@ internal sealed record ClusterDefaults
     /// <summary>Adds a problem for each value that no job may have.</summary>
     public void Check(ConfigErrors errors)
     {
-        // The rules of jobs, with the image as the only thing that is not the administrator's.
-        DeepSpeedJobSpec spec = Over(new DeepSpeedJobSpec { Image = TrainerImage ?? "image", Checkpoint = new CheckpointSpec { ClaimName = "claim" } });
+        // The rules of jobs, with image and queue as the only things that are not the administrator's.
+        DeepSpeedJobSpec spec = Over(new DeepSpeedJobSpec { Image = TrainerImage ?? "image", Checkpoint = new CheckpointSpec { ClaimName = "claim" } }, "queue");
         errors.AddAll("defaults", ClusterRules.Check("job", spec));
     }
 }

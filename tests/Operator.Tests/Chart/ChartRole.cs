@@ -48,7 +48,7 @@ internal sealed class ChartRole
     public async Task<bool> Intercept(HttpContext context)
     {
         string[] parts = context.Request.Path.Value!.Split('/', StringSplitOptions.RemoveEmptyEntries);
-        if (parts.Length < 3)
+        if (parts.Length < 3 || (parts.Length == 3 && parts[0] == "apis"))
         {
             return false; // discovery is for everybody
         }

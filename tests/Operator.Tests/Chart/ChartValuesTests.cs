@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Commands;
 using Microsoft.Extensions.Logging;
 using YamlDotNet.RepresentationModel;
@@ -30,6 +31,8 @@ public sealed class ChartValuesTests
         ["leaderElection.enabled"] = ["leaderElection.enabled=false", "replicaCount=1", "podDisruptionBudget.enabled=false"],
         ["watchNamespaces"] = ["watchNamespaces[1]=team-b"],
         ["rbac.aggregateClusterRoles"] = ["rbac.aggregateClusterRoles=true"],
+        ["rbac.gangSchedulers"] = ["rbac.gangSchedulers[0]=kueue"],
+        ["defaults.gangScheduler"] = ["defaults.gangScheduler=volcano"],
         ["controller.watchNodes"] = ["controller.watchNodes=true"],
         ["controller.logLevel"] = ["controller.logLevel=debug"],
         ["controller.logFormat"] = ["controller.logFormat=text"],
@@ -78,6 +81,7 @@ public sealed class ChartValuesTests
         ("defaults.trainerImage=worker:1", o => o.Defaults.TrainerImage!, "worker:1"),
         ("defaults.shmSizeLimit=8Gi", o => o.Defaults.SharedMemory!, "8Gi"),
         ("defaults.schedulerName=other", o => o.Defaults.SchedulerName!, "other"),
+        ("defaults.gangScheduler=kueue", o => o.Defaults.Gang, GangScheduler.Kueue),
         ("defaults.nodeLossSeconds=40", o => o.Defaults.NodeLossSeconds!, 40),
         ("defaults.checkpointGracePeriodSeconds=240", o => o.Defaults.CheckpointGracePeriodSeconds!, 240),
     ];
