@@ -24,6 +24,10 @@ internal static class CheckpointDirectory
     /// <summary>A folder to write a checkpoint to, which nobody else uses and readers do not see.</summary>
     public static string Temporary(string directory, string tag, string unique) => Path.Combine(directory, $".{tag}.{unique}{Unfinished}");
 
+    /// <summary>Whether a text can be a checkpoint's tag: a plain file name that nothing else here has.</summary>
+    public static bool IsTag(string text) => text.Length is > 0 and <= 255 && text[0] != '.' && !text.AsSpan().ContainsAny("/\\\n\0")
+        && text != LatestFileName && !text.EndsWith(Aside, StringComparison.Ordinal);
+
     /// <summary>The folder of a tag.</summary>
     /// <remarks>After a crash in the middle of replacing a checkpoint by one of the same tag, the earlier one is beside its place.</remarks>
     public static string FolderOf(string directory, string tag)

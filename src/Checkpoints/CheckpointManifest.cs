@@ -99,8 +99,8 @@ internal sealed record CheckpointManifest
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException or UnauthorizedAccessException)
         {
-            throw new CheckpointException($"checkpoint {folder} has no readable {FileName}: {e.Message}; it was not "
-                + "written completely, load another tag", e)
+            throw new CheckpointException($"checkpoint {folder} has no readable {FileName}: {e.Message.TrimEnd('.')}; "
+                + (e is UnauthorizedAccessException ? "correct its permissions" : "it was not written completely, load another tag"), e)
             { IsDamage = true };
         }
         catch (IOException e)

@@ -13,12 +13,22 @@ public sealed partial record DeepSpeedConfig
     /// <param name="arguments">What a trainer was asked for besides; fills "auto".</param>
     /// <returns>The checked config.</returns>
     /// <exception cref="ConfigException">The file is missing or has problems; all of them are listed.</exception>
-    public static DeepSpeedConfig Load(string path, TrainerArguments? arguments = null)
+    public static DeepSpeedConfig Load(string path, TrainerArguments? arguments = null) =>
+        Load(path, (json, errors) => Read(json, errors, arguments));
+
+    /// <summary>Reads a config file whose "auto" a program will fill when it starts.</summary>
+    /// <exception cref="ConfigException">The file is missing or has other problems; all of them are listed.</exception>
+    internal static DeepSpeedConfig LoadForLater(string path) => Load(path, ReadForLater);
+
+    private static DeepSpeedConfig Load(string path, Func<string, ConfigErrors, DeepSpeedConfig> read)
     {
+        var errors = new ConfigErrors();
         try
         {
-            return !File.Exists(path) && FromBase64(path) is { } json
-                ? Parse(json, "the DeepSpeed config", arguments) : Parse(File.ReadAllText(path), path, arguments);
+            string? json = File.Exists(path) ? null : FromBase64(path);
+            DeepSpeedConfig config = read(json ?? File.ReadAllText(path), errors);
+            errors.ThrowIfAny(json is null ? path : "the DeepSpeed config");
+            return config;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

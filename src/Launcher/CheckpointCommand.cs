@@ -45,16 +45,20 @@ internal static class CheckpointCommand
         {
             if (json)
             {
-                Console.Out.WriteLine(new JsonObject { ["ok"] = false, ["error"] = e.Message }.ToJsonString(Readable));
+                Console.Out.WriteLine(new JsonObject { ["ok"] = false, ["error"] = Message(e) }.ToJsonString(Readable));
             }
             else
             {
-                Console.Error.WriteLine($"deepspeed: {e.Message}");
+                Console.Error.WriteLine($"deepspeed: {Message(e)}");
             }
 
-            return e is CheckpointException { IsPassing: false } ? ExitCodes.BadData : ExitCodes.Temporary;
+            return e is CheckpointException { IsPassing: false } ? ExitCodes.BadData
+                : e is UnauthorizedAccessException ? ExitCodes.Configuration : ExitCodes.Temporary;
         }
     }
+
+    private static string Message(Exception e) =>
+        e is UnauthorizedAccessException ? $"{e.Message.TrimEnd('.')}; correct its permissions, or use another folder" : e.Message;
 
     /// <summary>The checkpoint that a command line means.</summary>
     /// <exception cref="CheckpointException">There is none.</exception>
@@ -65,9 +69,23 @@ internal static class CheckpointCommand
             return folder;
         }
 
+        if (!Directory.Exists(folder))
+        {
+            throw new CheckpointException($"{folder} is not a folder; give the folder of checkpoints");
+        }
+
+        string source = tag is null ? $"{CheckpointDirectory.LatestFileName} names" : "--tag is";
         tag ??= CheckpointDirectory.Latest(folder) ?? throw new CheckpointException(
             $"{folder} is no checkpoint and has no file {CheckpointDirectory.LatestFileName}; give the folder of checkpoints, or a tag");
-        return CheckpointDirectory.FolderOf(folder, tag);
+        if (CheckpointDirectory.IsTag(tag) && CheckpointDirectory.FolderOf(folder, tag) is { } found && Directory.Exists(found))
+        {
+            return found;
+        }
+
+        string[] tags = [.. CheckpointDirectory.Newest(folder).Select(path => Path.GetFileName(path))];
+        string shown = tag.Length == 0 ? "nothing" : CheckpointDirectory.IsTag(tag) ? tag : "something that is no tag";
+        throw new CheckpointException($"{source} {shown}, and there is no such checkpoint in {folder}; "
+            + (tags.Length == 0 ? "it has none" : $"give --tag with one of {string.Join(", ", tags.Take(8))}"));
     }
 
     /// <summary>Bytes for people.</summary>

@@ -21,9 +21,9 @@ internal static class CheckpointConsolidateCommand
         type.AcceptOnlyFromAmong([.. Types.Select(t => t.Name)]);
         var largest = new Option<long>("--max-shard-size", "--max_shard_size")
         {
-            DefaultValueFactory = _ => 5_000_000_000,
-            HelpName = "5GB",
-            Description = "Largest size of one file of weights; more become several with an index.",
+            DefaultValueFactory = _ => 5_000_000_000, // 5GB, as Transformers has it
+            HelpName = "SIZE",
+            Description = "Largest size of one file of weights, such as 500MB; more become several with an index.",
             CustomParser = ReadSize,
         };
         Option<bool> json = CheckpointCommand.Json();
@@ -53,10 +53,25 @@ internal static class CheckpointConsolidateCommand
         return 0;
     }
 
+    // A checkpoint's folder holds what its manifest names, and nothing else.
+    private static void CheckOutput(string output)
+    {
+        if (File.Exists(output))
+        {
+            throw new CheckpointException($"{output} is a file; give a folder, which is made when missing");
+        }
+
+        if (File.Exists(Path.Combine(output, CheckpointManifest.FileName)) || File.Exists(Path.Combine(output, CheckpointDirectory.LatestFileName)))
+        {
+            throw new CheckpointException($"{output} has checkpoints; give another folder for the Hugging Face model");
+        }
+    }
+
     private static (JsonObject, IEnumerable<string>, bool) Consolidate(string folder, string? tag, string output, string type, long largest)
     {
         string path = CheckpointCommand.Find(folder, tag);
         CheckpointManifest manifest = CheckpointManifest.Read(path);
+        CheckOutput(output);
         // Only what is read, and before anything is written.
         var model = manifest.Model.SelectMany(t => t.Pieces).Select(piece => piece.File).ToHashSet();
         if (CheckpointVerification.Problems(path, manifest, manifest.Files.Where(f => model.Contains(f.Name)), Environment.ProcessorCount) is [_, ..] problems)

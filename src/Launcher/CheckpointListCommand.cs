@@ -26,6 +26,11 @@ internal static class CheckpointListCommand
             throw new CheckpointException($"{folder} is not a folder; give the folder of checkpoints");
         }
 
+        if (File.Exists(Path.Combine(folder, CheckpointManifest.FileName)))
+        {
+            throw new CheckpointException($"{folder} is one checkpoint; list shows those of the folder around it, and verify takes this one");
+        }
+
         string? latest = CheckpointDirectory.Latest(folder);
         Row[] rows = [.. CheckpointDirectory.Newest(folder).Select(path => Read(path, latest))];
         var result = new JsonObject
@@ -34,7 +39,9 @@ internal static class CheckpointListCommand
             ["latest"] = latest,
             ["checkpoints"] = new JsonArray([.. rows.Select(ToJson)]),
         };
-        return (result, rows.Length == 0 ? [$"no checkpoint in {folder}"] : Table(rows), true);
+        IEnumerable<string> lines = rows.Length == 0 ? [$"no checkpoint in {folder}"] : Table(rows);
+        return (result, latest is null || rows.Any(row => row.IsLatest) ? lines
+            : lines.Append($"{CheckpointDirectory.LatestFileName} names none of them; write a tag into it, or training resumes from the newest"), true);
     }
 
     private static Row Read(string path, string? latest)

@@ -16,6 +16,11 @@ internal static class CommandWords
             (command, words) = (inner, [.. words.Skip(1)]);
         }
 
+        if (words is [.., var before, _] && command.Options.FirstOrDefault(o => o.Name == before || o.Aliases.Contains(before)) is { } option && option.ValueType != typeof(bool))
+        {
+            return [.. option.GetCompletions(System.CommandLine.Completions.CompletionContext.Empty).Select(item => item.Label).DefaultIfEmpty(Completion.Files)];
+        }
+
         if (words[^1].StartsWith('-'))
         {
             return [.. command.Options.Where(option => !option.Hidden).SelectMany(option => option.Aliases.Prepend(option.Name)), "--help"];

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Config;
+using DeepSpeedSharp.Launcher.Launch;
 
 namespace DeepSpeedSharp.Launcher;
 
@@ -35,7 +36,7 @@ internal static class ElasticCommand
 
     private static int Show(string file, int worldSize, bool json)
     {
-        ElasticityConfig config = DeepSpeedConfig.Load(file).Elasticity;
+        ElasticityConfig config = Elasticity.SectionOf(file);
         ElasticBatch batch = worldSize == 0 ? ElasticBatch.Find(config) : ElasticBatch.For(config, worldSize);
         if (json)
         {

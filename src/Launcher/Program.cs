@@ -21,7 +21,10 @@ try
             return CompletionCommand.Answer(words);
         case [MpiRank.Mode, .. string[] { Length: > 0 } rank]:
             return MpiRank.Run(rank);
-        case ["--help" or "-h" or "-?"] or [CommandTable.Plan, "--help" or "-h" or "-?"]:
+        case ["help", _, ..] when CommandTable.Find(args[1]) is { } explained:
+            return await ParsedCommand.RunAsync(explained, [.. args[1..], "--help"]);
+        case ["help", ..]:
+        case [_, ..] when LaunchOptionReader.AsksForHelp(args[0] == CommandTable.Plan ? args[1..] : args):
             LaunchHelp.Write(Console.Out);
             return ExitCodes.Done;
         case []:

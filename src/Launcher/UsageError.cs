@@ -14,7 +14,7 @@ internal static class UsageError
     public static int Report(ParseResult parsed, TextWriter error)
     {
         // With a word too many, the parser's other complaints only follow from it.
-        IEnumerable<string> problems = parsed.UnmatchedTokens.Count == 0 ? parsed.Errors.Select(e => e.Message)
+        IEnumerable<string> problems = parsed.UnmatchedTokens.Count == 0 ? parsed.Errors.Select(e => Message(e, parsed))
             : parsed.UnmatchedTokens.Select(token => Unknown(token, parsed.CommandResult.Command));
         foreach (string problem in problems)
         {
@@ -45,6 +45,16 @@ internal static class UsageError
             result.AddError(Unknown(text, ((CommandResult)result.Parent!).Command));
         }
     });
+
+    // The parser names neither the argument that is missing nor the commands there are.
+    private static string Message(ParseError error, ParseResult parsed)
+    {
+        Command command = parsed.CommandResult.Command;
+        return command.Subcommands.Count > 0 && error.SymbolResult is CommandResult
+            ? $"{command.Name} needs one of its commands: {string.Join(", ", command.Subcommands.Select(c => c.Name))}"
+            : error.SymbolResult is ArgumentResult { Tokens.Count: 0, Argument: { } argument } ? $"{argument.Name} is missing: {argument.Description}"
+            : error.Message.ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal);
+    }
 
     private static string Unknown(string token, Command command)
     {

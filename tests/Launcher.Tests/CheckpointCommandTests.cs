@@ -62,6 +62,45 @@ public sealed class CheckpointCommandTests : IDisposable
     }
 
     [Theory]
+    [InlineData("--tag is global_step7, and there is no such checkpoint in .; give --tag with one of global_step2, global_step1", "verify", ".", "--tag", "global_step7")]
+    [InlineData("--tag is something that is no tag", "verify", ".", "--tag", "../x")]
+    [InlineData("nowhere is not a folder", "verify", "nowhere")]
+    [InlineData("global_step1 is one checkpoint", "list", "global_step1")]
+    [InlineData("global_step1 has checkpoints; give another folder", "consolidate", ".", "global_step1")]
+    [InlineData(". has checkpoints; give another folder", "consolidate", ".", ".")]
+    [InlineData("ds.json is a file; give a folder", "consolidate", ".", "ds.json")]
+    public async Task Checkpoint_WrongFolderOrTag_SaysWhichThereAre(string expected, params string[] words)
+    {
+        Save(1, [("w", [5, 7], Weight)]);
+        Save(2, [("w", [5, 7], Weight)]);
+        _folder.Write("ds.json", "{}");
+
+        (int code, string text) = await LauncherProcess.RunAsync(_folder.Path, ["checkpoint", .. words]);
+
+        Assert.Equal(65, code);
+        Assert.Contains(expected, text, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("gone", "latest names gone, and there is no such checkpoint")]
+    [InlineData("", "latest names nothing, and there is no such checkpoint")]
+    [InlineData("a\0b", "latest names something that is no tag")]
+    [InlineData("../elsewhere/global_step1", "latest names something that is no tag")]
+    public async Task Verify_DamagedLatest_NamesTheCheckpointsThereAre(string latest, string expected)
+    {
+        Save(1, [("w", [5, 7], Weight)]);
+        _folder.Write("latest", latest);
+
+        (int code, string text) = await LauncherProcess.RunAsync(_folder.Path, "checkpoint", "verify", ".");
+        (int listed, string list) = await LauncherProcess.RunAsync(_folder.Path, "checkpoint", "list", ".");
+
+        Assert.Equal((65, 0), (code, listed));
+        Assert.Contains(expected, text, StringComparison.Ordinal);
+        Assert.Contains("one of global_step1", text, StringComparison.Ordinal);
+        Assert.Contains("latest names none of them", list, StringComparison.Ordinal);
+    }
+
+    [Theory]
     [InlineData("fp32")]
     [InlineData("bf16")]
     [InlineData("fp16")]

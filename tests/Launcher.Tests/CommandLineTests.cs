@@ -13,6 +13,10 @@ public sealed class CommandLineTests
     [InlineData("--world-size many is not a number of ranks", "config", "check", "a.json", "--world-size", "many")]
     [InlineData("--world-size", "config", "check", "a.json")]
     [InlineData("deepspeed: see `deepspeed run --help`", "run")]
+    [InlineData("config needs one of its commands: check, schedule", "config")]
+    [InlineData("OUTPUT is missing: Folder to write", "checkpoint", "consolidate", "a")]
+    [InlineData("Must be one of: 'bash' 'zsh' 'fish'", "completion", "tcsh")]
+    [InlineData("there is no option -v; options of the program", "-v")]
     [InlineData("see `deepspeed --help`")]
     public async Task Deepspeed_WrongCommandLine_ExitsWithUsage(string expected, params string[] args)
     {
@@ -21,6 +25,20 @@ public sealed class CommandLineTests
         (int exitCode, string text) = await LauncherProcess.RunAsync(folder.Path, args);
 
         Assert.Equal(64, exitCode);
+        Assert.Contains(expected, text, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("Start again after a failure", "help")]
+    [InlineData("Start again after a failure", "--num_gpus", "2", "--help")]
+    [InlineData("deepspeed config check <FILE>", "help", "config", "check")]
+    public async Task Deepspeed_AskedForHelp_Explains(string expected, params string[] args)
+    {
+        using var folder = new JobFolder();
+
+        (int exitCode, string text) = await LauncherProcess.RunAsync(folder.Path, args);
+
+        Assert.Equal(0, exitCode);
         Assert.Contains(expected, text, StringComparison.Ordinal);
     }
 

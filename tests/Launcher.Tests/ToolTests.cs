@@ -43,6 +43,21 @@ public sealed class ToolTests
     }
 
     [Fact]
+    public async Task Elastic_ConfigWithAuto_IsATrainersAndShowsItsNumbers()
+    {
+        using var folder = new JobFolder();
+        folder.Write("ds.json", Elastic.Insert(1, """ "train_micro_batch_size_per_gpu": "auto", "optimizer": { "type": "AdamW", "params": { "lr": "auto" } }, """));
+        folder.Write("none.json", """{ "elasticity": { "enabled": true, "max_train_batch_size": "auto", "micro_batch_sizes": [2] } }""");
+
+        (int exitCode, string text) = await LauncherProcess.RunAsync(folder.Path, "elastic", "--config", "ds.json");
+        (int refusedCode, string refused) = await LauncherProcess.RunAsync(folder.Path, "elastic", "--config", "none.json");
+
+        Assert.Equal((0, 78), (exitCode, refusedCode));
+        Assert.Contains("train batch size  1680", text, StringComparison.Ordinal);
+        Assert.Contains("elasticity.max_train_batch_size: \"auto\"", refused, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Report_Json_HasEveryRow()
     {
         using var folder = new JobFolder();

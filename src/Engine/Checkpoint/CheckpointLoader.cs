@@ -43,7 +43,8 @@ internal sealed class CheckpointLoader(ProcessGroup group, Device device, Action
     {
         if (tag is not null)
         {
-            return [CheckpointDirectory.FolderOf(directory, tag)];
+            return CheckpointDirectory.IsTag(tag) ? [CheckpointDirectory.FolderOf(directory, tag)]
+                : throw new CheckpointException($"\"{tag}\" is no checkpoint's tag; give the name of a folder in {directory}");
         }
 
         if (CheckpointDirectory.Latest(directory) is not { } latest)
@@ -51,9 +52,10 @@ internal sealed class CheckpointLoader(ProcessGroup group, Device device, Action
             return [];
         }
 
-        // latest may name a folder that is gone: after a crash in the middle of replacing it.
-        string folder = CheckpointDirectory.FolderOf(directory, latest.Length == 0 ? "." : latest);
-        bool isThere = latest.Length > 0 && File.Exists(Path.Combine(folder, CheckpointManifest.FileName));
+        // latest may name a folder that is gone, after a crash in the middle of replacing it, or be damaged itself.
+        bool isTag = CheckpointDirectory.IsTag(latest);
+        string folder = isTag ? CheckpointDirectory.FolderOf(directory, latest) : directory;
+        bool isThere = isTag && File.Exists(Path.Combine(folder, CheckpointManifest.FileName));
         List<string> found = isThere ? [folder, .. fallsBack ? CheckpointDirectory.Before(directory, folder) : []]
             : [.. CheckpointDirectory.Newest(directory)];
         return found.Count > 0 ? found : [folder];

@@ -107,8 +107,7 @@ internal sealed class CheckpointSaver(ProcessGroup group, CheckpointConfig confi
             throw new ArgumentException("the folder for checkpoints has no name", nameof(request));
         }
 
-        if (request.Tag.Length == 0 || request.Tag.StartsWith('.') || request.Tag.AsSpan().ContainsAny('/', '\\', '\n')
-            || request.Tag == CheckpointDirectory.LatestFileName || request.Tag.EndsWith(".old", StringComparison.Ordinal))
+        if (!CheckpointDirectory.IsTag(request.Tag))
         {
             throw new ArgumentException($"\"{request.Tag}\" cannot be the name of a checkpoint; use a plain file name", nameof(request));
         }

@@ -58,8 +58,19 @@ internal sealed record CoreBinding(IReadOnlyList<int> Cores, IReadOnlyList<int> 
 /// <summary>The cores and NUMA nodes of this machine, from the kernel's files.</summary>
 /// <param name="Cores">One processor of each core that this program may use.</param>
 /// <param name="NumaNodes">The processors of each NUMA node; empty when the kernel tells of none.</param>
-internal sealed record CoreTopology(IReadOnlyList<int> Cores, IReadOnlyList<IReadOnlyList<int>> NumaNodes)
+/// <param name="Allowed">All processors that this program may use, also those that share a core.</param>
+internal sealed record CoreTopology(IReadOnlyList<int> Cores, IReadOnlyList<IReadOnlyList<int>> NumaNodes, IReadOnlyList<int> Allowed)
 {
+    /// <summary>Reads the list of <c>--bind_core_list</c>.</summary>
+    /// <exception cref="FormatException">It is no list, or names processors that this program may not use.</exception>
+    public IReadOnlyList<int> Choose(string list)
+    {
+        IReadOnlyList<int> cores = CoreList.Parse(list);
+        int[] missing = [.. cores.Except(Allowed)];
+        return missing.Length == 0 ? cores : throw new FormatException(
+            $"{CoreList.Format(missing)} of \"{list}\" cannot be used on {Environment.MachineName}; its processors are {CoreList.Format(Allowed)}");
+    }
+
     /// <summary>Reads them.</summary>
     /// <param name="root">The root of the file system.</param>
     public static CoreTopology Read(string root = "/")
@@ -75,7 +86,7 @@ internal sealed record CoreTopology(IReadOnlyList<int> Cores, IReadOnlyList<IRea
             nodes.Add(node);
         }
 
-        return new CoreTopology(cores, nodes);
+        return new CoreTopology(cores, nodes, allowed);
     }
 
     private static IReadOnlyList<int>? List(string file)

@@ -33,10 +33,29 @@ internal sealed record Elasticity(int MinNodes, int MaxNodes, ElasticityConfig? 
             throw Refusal.Option("--min_elastic_nodes", $"{minimum} is above --max_elastic_nodes, which is {maximum}", "use a smaller one");
         }
 
-        ElasticityConfig? section = ConfigFile(options.ProgramArguments) is { } file && File.Exists(file)
-            ? DeepSpeedConfig.Load(file).Elasticity : null;
+        ElasticityConfig? section = ConfigFile(options.ProgramArguments) is { } file && File.Exists(file) ? SectionOf(file) : null;
         return new Elasticity(minimum, maximum, section is { Enabled: true } ? section : null,
             new Restarts(options.MaxElasticRestarts ?? DefaultRestarts, "--max_elastic_restarts", console));
+    }
+
+    /// <summary>The elasticity section of a config file; what else is "auto" in it, the program fills when it starts.</summary>
+    /// <exception cref="ConfigException">The file cannot be read, or has problems.</exception>
+    public static ElasticityConfig SectionOf(string file)
+    {
+        DeepSpeedConfig config = DeepSpeedConfig.LoadForLater(file);
+        return config.UnresolvedAuto.FirstOrDefault(path => path.StartsWith("elasticity", StringComparison.Ordinal)) is { } auto
+            ? throw Refusal.Of(file, auto, "\"auto\" says nothing here: the numbers of ranks follow from this section", "write a value")
+            : config.Elasticity;
+    }
+
+    /// <summary>Refuses to start where even all hosts are too few.</summary>
+    /// <exception cref="ConfigException">They are.</exception>
+    public void Check(IReadOnlyList<HostSlots> hosts)
+    {
+        if (Choose(hosts) is null)
+        {
+            throw TooFew(hosts, hosts);
+        }
     }
 
     /// <summary>The most hosts that may be used, in their order; null when no number of them is allowed.</summary>
@@ -97,7 +116,8 @@ internal sealed record Elasticity(int MinNodes, int MaxNodes, ElasticityConfig? 
         {
             foreach (string option in ConfigOptions)
             {
-                if (arguments[i] == option && i + 1 < arguments.Count)
+                // DeepSpeed's own scripts take --deepspeed as a switch, with the file after --deepspeed_config.
+                if (arguments[i] == option && i + 1 < arguments.Count && !arguments[i + 1].StartsWith('-'))
                 {
                     return arguments[i + 1];
                 }

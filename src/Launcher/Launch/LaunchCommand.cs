@@ -23,10 +23,15 @@ internal static class LaunchCommand
             _ = options.DryRun ? null : UserProgram.Of(options).Locate(options, machine.Environment.GetValueOrDefault("PATH"), CommandTable.Names);
         }
 
-        RunConsole console = RunConsole.OfProcess(options.Verbosity == Verbosity.Quiet);
+
+        // Beside a plan, which may be JSON, nothing else goes to the output.
+        bool isQuiet = options.Verbosity == Verbosity.Quiet;
+        RunConsole console = options.DryRun ? new RunConsole(Console.Error, Console.Error, colours: false, isQuiet) : RunConsole.OfProcess(isQuiet);
         Elasticity? elastic = Elasticity.From(options, console);
         World world = World.Resolve(options, Surrounding(options, machine));
-        IReadOnlyList<KeyValuePair<string, string>> variables = EnvironmentFiles(machine);
+        elastic?.Check(world.Hosts);
+        IReadOnlyList<KeyValuePair<string, string>> variables = EnvironmentFiles(machine, console);
+        Announce(options, world, variables, console);
         if (world.Backend is not null)
         {
             variables = Exports.ForOtherHosts(machine.Environment, System.Environment.CurrentDirectory, variables);
@@ -34,20 +39,10 @@ internal static class LaunchCommand
 
         if (options.DryRun)
         {
-            world = elastic is null ? world : world with { Hosts = elastic.Choose(world.Hosts) ?? throw elastic.TooFew(world.Hosts, world.Hosts) };
+            world = elastic is null ? world : world with { Hosts = elastic.Choose(world.Hosts) ?? world.Hosts };
             Print(new PlanDocument(world, variables, RankPlan.All(world, PlanOptions(world, options)),
                 FrontEnd.Commands(world, options, variables)), options.Json);
             return ExitCodes.Done;
-        }
-
-        if (options.Hostfile != Hostfile.DefaultPath && !File.Exists(options.Hostfile))
-        {
-            console.Say($"there is no hostfile {options.Hostfile}; using this machine alone");
-        }
-
-        foreach (string note in world.Notes)
-        {
-            console.Say(note);
         }
 
         return world.Backend is null ? await new NodeRun(world, options, variables, machine, console, elastic).RunAsync()
@@ -93,39 +88,57 @@ internal static class LaunchCommand
         }
     }
 
+    private static void Announce(LaunchOptions options, World world, IReadOnlyList<KeyValuePair<string, string>> variables, RunConsole console)
+    {
+        if (options.Hostfile != Hostfile.DefaultPath && !File.Exists(options.Hostfile))
+        {
+            console.Say($"there is no hostfile {options.Hostfile}; using this machine alone");
+        }
+
+        foreach (string note in world.Notes)
+        {
+            console.Say(note);
+        }
+
+        string[] own = [.. variables.Select(v => v.Key).Intersect(RankPlan.All(world, options)[0].Environment.Select(v => v.Key))];
+        if (own.Length > 0)
+        {
+            console.Say($"{string.Join(", ", own)} of the environment files {(own.Length == 1 ? "has" : "have")} no effect: "
+                + "each rank gets its own from this command");
+        }
+    }
+
     private static Surroundings Surrounding(LaunchOptions options, LocalMachine machine)
     {
+        if (Directory.Exists(options.Hostfile))
+        {
+            throw Refusal.Option("--hostfile", $"{options.Hostfile} is a folder", "give the file with a line HOST slots=N for each host");
+        }
+
         string? searchPath = machine.Environment.GetValueOrDefault("PATH");
-        return new Surroundings(File.Exists(options.Hostfile) ? Read(options.Hostfile) : null, machine.Environment,
+        return new Surroundings(File.Exists(options.Hostfile) ? InputFile.Read(options.Hostfile) : null, machine.Environment,
             () => Nvml.DeviceCount(), (host, command) => SshProbe.Ask(host, command, options),
             program => InstalledProgram.Find(program, searchPath) is not null);
     }
 
-    private static List<KeyValuePair<string, string>> EnvironmentFiles(LocalMachine machine)
+    private static List<KeyValuePair<string, string>> EnvironmentFiles(LocalMachine machine, RunConsole console)
     {
         var variables = new Dictionary<string, string>();
-        foreach (string path in EnvironmentFile.Paths(machine.Environment, System.Environment.CurrentDirectory)
-            .Where(File.Exists))
+        string[] files = [.. EnvironmentFile.Paths(machine.Environment, System.Environment.CurrentDirectory).Where(File.Exists)];
+        if (files.Length == 0 && machine.Environment.GetValueOrDefault(EnvironmentFile.NameVariable) is { Length: > 0 } named)
         {
-            foreach ((string name, string value) in EnvironmentFile.Parse(Read(path), path))
+            console.Say($"{EnvironmentFile.NameVariable}={named} names no file, neither in the home folder nor in this one; no variables are added");
+        }
+
+        foreach (string path in files)
+        {
+            foreach ((string name, string value) in EnvironmentFile.Parse(InputFile.Read(path), path))
             {
                 variables[name] = value;
             }
         }
 
         return [.. variables];
-    }
-
-    private static string Read(string path)
-    {
-        try
-        {
-            return File.ReadAllText(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw Refusal.Of(path, "file", $"it cannot be read: {e.Message}", "correct its permissions");
-        }
     }
 
     private static void Print(PlanDocument plan, bool json)

@@ -60,6 +60,22 @@ internal static class LaunchOptionReader
             : options with { Program = words[i], ProgramArguments = [.. words.Skip(i + 1)] };
     }
 
+    /// <summary>Whether one of the words before the program asks for help.</summary>
+    public static bool AsksForHelp(IReadOnlyList<string> words)
+    {
+        for (int i = 0; i < words.Count && words[i] is ['-', _, ..] && words[i] != "--"; i++)
+        {
+            if (words[i] is "--help" or "-h" or "-?")
+            {
+                return true;
+            }
+
+            i += Find(words[i])?.ValueName is null ? 0 : 1;
+        }
+
+        return false;
+    }
+
     private static LaunchOption? Find(string name) => LaunchOption.All.FirstOrDefault(option => option.Names.Contains(name));
 
     private static (string Name, string? Value) Split(string word)
@@ -94,7 +110,7 @@ internal static class LaunchOptionReader
         string plain = "--" + name.TrimStart('-').Replace('-', '_');
         IEnumerable<string> known = LaunchOption.All.Where(option => option.Group.Length > 0)
             .SelectMany(option => option.Names);
-        string fix = NearestName.Find(plain, known) is { } near ? $"did you mean {near}?"
+        string fix = name.Length > 2 && NearestName.Find(plain, known) is { } near ? $"did you mean {near}?"
             : "options of the program itself come after the program";
         return $"there is no option {name}; {fix}";
     }

@@ -133,7 +133,7 @@ internal sealed class NodeRun(World world, LaunchOptions options,
         CoreTopology topology = CoreTopology.Read();
         try
         {
-            return CoreBinding.Divide(options.CoreList is { } list ? CoreList.Parse(list) : topology.Cores,
+            return CoreBinding.Divide(options.CoreList is { } list ? topology.Choose(list) : topology.Cores,
                 topology.NumaNodes, _host.Slots.Count);
         }
         catch (FormatException e)
@@ -150,14 +150,16 @@ internal sealed class NodeRun(World world, LaunchOptions options,
         {
             yield return new(Count, $"{binding.Cores.Count}");
         }
-        else if (world.CpuRanks && !machine.Environment.ContainsKey(Count))
+        else if (world.CpuRanks && !IsSet(Count))
         {
             yield return new(Count, $"{Math.Max(1, machine.Cores / _host.Slots.Count)}");
         }
 
-        if (world.CpuRanks && !machine.Environment.ContainsKey(Policy))
+        if (world.CpuRanks && !IsSet(Policy))
         {
             yield return new(Policy, "PASSIVE");
         }
+
+        bool IsSet(string name) => machine.Environment.ContainsKey(name) || variables.Any(v => v.Key == name);
     }
 }

@@ -16,7 +16,7 @@ internal static class SshCommand
             HelpName = "FILE",
             DefaultValueFactory = _ => Hostfile.DefaultPath,
         };
-        var port = new Option<int?>("--ssh-port") { Description = "Port of ssh on the hosts.", HelpName = "PORT" };
+        var port = new Option<int?>("--ssh-port", "--ssh_port") { Description = "Port of ssh on the hosts.", HelpName = "PORT" };
         var words = new Argument<string[]>("COMMAND")
         {
             Description = "The command; put -- in front of one with options.",
@@ -34,7 +34,7 @@ internal static class SshCommand
             throw Refusal.Of(file, "--hostfile", "there is no such file", "write a line HOST slots=N for each host");
         }
 
-        IReadOnlyList<HostSlots> hosts = Hostfile.Parse(await File.ReadAllTextAsync(file), file);
+        IReadOnlyList<HostSlots> hosts = Hostfile.Parse(InputFile.Read(file), file);
         LocalMachine machine = LocalMachine.Current();
         string program = InstalledProgram.Find("ssh", machine.Environment.GetValueOrDefault("PATH"))
             ?? throw Refusal.Option("ssh", "it is not installed on this machine", "install an ssh client");

@@ -55,7 +55,7 @@ internal sealed record UserProgram(IReadOnlyList<string> Interpreter, bool Takes
         }
 
         return (program.Contains('/', StringComparison.Ordinal) ? null : Search(program, searchPath))
-            ?? throw new UsageException([NearestName.Find(program, commands) is { } near
+            ?? throw new UsageException([File.Exists(full) ? $"{program} is not executable; run: chmod +x {program}" : NearestName.Find(program, commands) is { } near
                 && !program.Contains('.', StringComparison.Ordinal)
                 ? $"there is no program {program}; did you mean {near}?" : Missing(program)]);
     }

@@ -58,14 +58,25 @@ internal sealed record World(IReadOnlyList<HostSlots> Hosts, string MasterAddres
         }
 
         Backend? backend = (hosts.Count > 1 || options.ForceMulti) && !options.NoSsh ? Choose(options, around, notes) : null;
-        if (backend is null && (options.VenvScript is not null || options.BackendArguments.Length > 0))
+        if (backend is null && ForOtherHosts(options, isProbed: around.Hostfile is not null && !options.NoSsh && !options.NoSshCheck) is { Length: > 0 } unused)
         {
-            notes.Add("--venv_script and --launcher_args are not used: the ranks of this node are started without a backend");
+            notes.Add($"without effect: {string.Join(", ", unused)}; this command starts the ranks of this node itself"
+                + (options.NoSsh ? "" : " (--force_multi starts it like many)"));
         }
 
         int nodeRank = NodeRankOf(hosts, options);
         return new World(hosts, MasterOf(hosts, options, around), options.MasterPort, backend, nodeRank, cpuRanks, notes);
     }
+
+    // What only matters on the way to another host.
+    private static string[] ForOtherHosts(LaunchOptions options, bool isProbed) =>
+    [
+        .. new (string Name, bool IsGiven)[]
+        {
+            ("--launcher", options.Backend is not null), ("--launcher_args", options.BackendArguments.Length > 0),
+            ("--ssh_port", options.SshPort is not null && !isProbed), ("--venv_script", options.VenvScript is not null),
+        }.Where(option => option.IsGiven).Select(option => option.Name),
+    ];
 
     private static void Check(LaunchOptions options)
     {

@@ -111,6 +111,8 @@ public sealed class ElasticTests
     [InlineData("are its limits; add it", "--max_elastic_nodes", "2")]
     [InlineData("3 is above --max_elastic_nodes, which is 2", "--elastic_training", "--min_elastic_nodes", "3", "--max_elastic_nodes", "2")]
     [InlineData("pdsh starts all of them together; use --launcher ssh", "--elastic_training", "--launcher", "pdsh", "--hostfile", "hosts")]
+    [InlineData("1 of 1 hosts can be used (localhost), and training needs 2", "--elastic_training", "--min_elastic_nodes", "2", "--num_gpus", "1")]
+    [InlineData("3 of 3 hosts can be used (one, two, three), and training needs 4", "--elastic_training", "--min_elastic_nodes", "4", "--hostfile", "hosts")]
     [InlineData("with --no_ssh no process sees all nodes", "--elastic_training", "--no_ssh", "--node_rank", "0", "--hostfile", "hosts")]
     public async Task Elastic_OptionsThatContradict_AreRefused(string expected, params string[] options)
     {
@@ -120,6 +122,25 @@ public sealed class ElasticTests
 
         Assert.Equal(78, exitCode);
         Assert.Contains(expected, text, StringComparison.Ordinal);
+    }
+
+    // "auto" is for the program; --deepspeed is a switch in DeepSpeed's own scripts.
+    [Theory]
+    [InlineData("--deepspeed", "ds.json")]
+    [InlineData("--deepspeed", "--deepspeed_config", "ds.json")]
+    [InlineData("--deepspeed", "--deepspeed_config=ds.json")]
+    public async Task Elastic_ConfigOfATrainer_IsFoundAndItsNumbersCount(params string[] arguments)
+    {
+        using RankFolder ranks = Hosts("exit 0");
+        ranks.Write("ds.json", """
+            { "train_micro_batch_size_per_gpu": "auto", "optimizer": { "type": "AdamW", "params": { "lr": "auto" } },
+              "elasticity": { "enabled": true, "max_train_batch_size": 8, "micro_batch_sizes": [2], "version": 0.1, "ignore_non_elastic_batch_info": true } }
+            """);
+
+        (int exitCode, string text) = await ranks.RunAsync(["--elastic_training", "--master_addr", "m", "--num_gpus", "3", "./rank.sh", .. arguments]);
+
+        Assert.Equal(78, exitCode);
+        Assert.Contains("the elasticity section allows only these numbers of ranks: 1, 2, 4", text, StringComparison.Ordinal);
     }
 
     [Theory]

@@ -78,8 +78,21 @@ public sealed class LaunchOptionTests
 
     [Fact]
     public void Resolve_OptionsOfABackend_OnOneNodeAreNotIgnoredSilently() => Assert.Contains(
-        World.Resolve(Some.Options("--venv_script", "v", "x"), Some.Machine(1)).Notes,
-        note => note.StartsWith("--venv_script and --launcher_args are not used", StringComparison.Ordinal));
+        World.Resolve(Some.Options("--venv_script", "v", "--ssh_port", "22", "--launcher", "pdsh", "x"), Some.Machine(1)).Notes,
+        note => note.StartsWith("without effect: --launcher, --ssh_port, --venv_script;", StringComparison.Ordinal));
+
+    [Fact]
+    public void Resolve_PortOfSsh_OfAHostThatIsAskedIsUsed() => Assert.Empty(
+        World.Resolve(Some.Options("--ssh_port", "22", "x"), Some.Machine(1, "a slots=1\n")).Notes);
+
+    [Theory]
+    [InlineData(true, "--help")]
+    [InlineData(true, "--num_gpus", "2", "-h")]
+    [InlineData(false, "--num_gpus", "2", "train.py", "--help")]
+    [InlineData(false, "--launcher_args", "--help", "train.py")]
+    [InlineData(false, "--", "--help")]
+    public void AsksForHelp_OnlyBeforeTheProgram(bool expected, params string[] words) =>
+        Assert.Equal(expected, LaunchOptionReader.AsksForHelp(words));
 
     [Fact]
     public void Resolve_MpiWithoutHostfile_IsRefused() => Assert.Contains("openmpi needs a hostfile", Assert.Throws<ConfigException>(

@@ -142,6 +142,46 @@ public sealed class LaunchRunTests
     }
 
     [Fact]
+    public async Task Launch_EnvironmentFiles_WinOverOurThreadsAndNotOverThePlace()
+    {
+        using var ranks = new RankFolder("""echo "threads $OMP_NUM_THREADS, rank $RANK." """);
+        ranks.Write("some.env", "OMP_NUM_THREADS=3\nRANK=5\n");
+
+        using LauncherProcess launcher = LauncherProcess.Start(ranks.Path, [("DS_ENV_FILE", "some.env"), ("HOME", ranks.Path)], "--num_gpus", "1", "./rank.sh");
+        int exitCode = await launcher.ExitAsync();
+        using LauncherProcess missing = LauncherProcess.Start(ranks.Path, [("DS_ENV_FILE", "sum.env"), ("HOME", ranks.Path)], "plan", "--num_gpus", "1", "./rank.sh");
+
+        Assert.Equal((0, 0), (exitCode, await missing.ExitAsync()));
+        Assert.Contains("[rank 0] threads 3, rank 0.", launcher.Text, StringComparison.Ordinal);
+        Assert.Contains("RANK of the environment files has no effect", launcher.Text, StringComparison.Ordinal);
+        Assert.Contains("DS_ENV_FILE=sum.env names no file", missing.Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Launch_NoPlaceForThePid_SaysSo()
+    {
+        using var ranks = new RankFolder("exit 0");
+        using LauncherProcess launcher = LauncherProcess.Start(ranks.Path, [("TMPDIR", ranks.Path + "/nowhere")], "--num_gpus", "1", "--save_pid", "./rank.sh");
+
+        Assert.Equal(78, await launcher.ExitAsync());
+        Assert.Contains("--save_pid: ", launcher.Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Plan_Notes_AreBesideTheJson()
+    {
+        using var ranks = new RankFolder("exit 0");
+
+        // The test reads both streams as one; a shell keeps them apart.
+        using LauncherProcess plan = LauncherProcess.StartThrough(["sh", "-c", "\"$@\" 2>notes", "sh"], ranks.Path, [("HOME", ranks.Path)],
+            "plan", "--json", "--hostfile", "absent", "--num_gpus", "0", "./rank.sh");
+
+        Assert.Equal(0, await plan.ExitAsync());
+        Assert.Equal(1, JsonDocument.Parse(plan.Text).RootElement.GetProperty("world_size").GetInt32());
+        Assert.Contains("there is no hostfile absent; using this machine alone", File.ReadAllText(Path.Combine(ranks.Path, "notes")), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Launch_KilledFrontEnd_LeavesNoRank()
     {
         using var ranks = new RankFolder(Waits);
@@ -161,6 +201,9 @@ public sealed class LaunchRunTests
     [InlineData(64, "--hostfile needs a value: --hostfile FILE", "--hostfile", "--no_ssh", "./rank.sh")]
     [InlineData(64, "there is no program to start", "--num_gpus", "1")]
     [InlineData(64, "rank.txt is not executable; run: chmod +x", "--num_gpus", "1", "./rank.txt")]
+    [InlineData(64, "rank.txt is not executable; run: chmod +x", "--num_gpus", "1", "--no_python", "rank.txt")]
+    [InlineData(78, "--hostfile: . is a folder", "--hostfile", ".", "./rank.sh")]
+    [InlineData(78, "cannot be used on", "--num_gpus", "1", "--bind_core_list", "0,60000", "./rank.sh")]
     [InlineData(78, "--autotuning: this release does not", "--autotuning", "tune", "./rank.sh")]
     [InlineData(78, "--json: it is the format of a plan", "--json", "./rank.sh")]
     [InlineData(78, "line 1: \"nonsense\" is no variable", "--num_gpus", "1", "./rank.sh", "env")]
