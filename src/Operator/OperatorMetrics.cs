@@ -25,6 +25,8 @@ internal sealed class OperatorMetrics
     private readonly Counter _podsCreated;
     private readonly Gauge _jobs;
     private readonly Histogram _timeToRunning;
+    private readonly Histogram _restartDuration;
+    private readonly Histogram _runDuration;
     private readonly Histogram _decision;
     private readonly JobMetrics _perJob;
 
@@ -42,6 +44,11 @@ internal sealed class OperatorMetrics
         _timeToRunning = factory.CreateHistogram("deepspeedjob_time_to_running_seconds",
             "From the creation of a job to the first time that all of its nodes run.",
             ["namespace"], new HistogramConfiguration { Buckets = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 14400] });
+        _restartDuration = factory.CreateHistogram("deepspeedjob_restart_duration_seconds",
+            "From a failure or resize that was noticed to the time that all nodes run again, back-off included.",
+            ["namespace"], new HistogramConfiguration { Buckets = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 14400] });
+        _runDuration = factory.CreateHistogram("deepspeedjob_run_duration_seconds", "From the start of a job to its end; result is complete or failed.",
+            ["namespace", "result"], new HistogramConfiguration { Buckets = [60, 300, 1800, 3600, 14400, 43200, 86400, 259200, 604800, 2592000] });
         _decision = factory.CreateHistogram("deepspeedjob_decision_seconds", "Time a pass takes to decide, without the API server.",
             new HistogramConfiguration { Buckets = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1] });
         _perJob = new JobMetrics(factory);
@@ -109,6 +116,13 @@ internal sealed class OperatorMetrics
             _timeToRunning.WithLabels(ns).Observe((now - created).TotalSeconds);
         }
 
+        // The condition still has the time at which it became true.
+        if (before.Condition(ConditionTypes.Restarting) is { Status: JobConditions.True, LastTransitionTime: { } since }
+            && after.Is(ConditionTypes.Running) && !after.Is(ConditionTypes.Restarting))
+        {
+            _restartDuration.WithLabels(ns).Observe((now - since).TotalSeconds);
+        }
+
         if (after.Attempt > before.Attempt && after.Condition(ConditionTypes.Restarting) is { Status: JobConditions.True } restarting)
         {
             _restarts.WithLabels(ns, restarting.Reason switch
@@ -125,7 +139,12 @@ internal sealed class OperatorMetrics
         {
             bool complete = after.Is(ConditionTypes.Complete);
             string type = complete ? ConditionTypes.Complete : ConditionTypes.Failed;
-            _finished.WithLabels(ns, complete ? "complete" : "failed", after.Condition(type)!.Reason).Inc();
+            string result = complete ? "complete" : "failed";
+            _finished.WithLabels(ns, result, after.Condition(type)!.Reason).Inc();
+            if (after.StartTime is { } started)
+            {
+                _runDuration.WithLabels(ns, result).Observe((now - started).TotalSeconds);
+            }
         }
     }
 }

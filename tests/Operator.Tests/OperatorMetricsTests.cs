@@ -19,6 +19,7 @@ public sealed class OperatorMetricsTests
         Assert.Contains("""deepspeedjob_jobs{namespace="default",phase="Failed"} 1""", metrics);
         Assert.Contains("""deepspeedjob_jobs{namespace="default",phase="Running"} 0""", metrics);
         Assert.Contains("""deepspeedjob_finished_total{namespace="default",result="failed",reason="MaxRestartsExceeded"} 1""", metrics);
+        Assert.Contains("""deepspeedjob_run_duration_seconds_count{namespace="default",result="failed"} 1""", metrics);
         Assert.Contains("deepspeedjob_pods_created_total 1", metrics);
         Assert.Contains("""controller_runtime_reconcile_total{controller="deepspeedjob",result="success"}""", metrics);
         string[] names =
