@@ -34,11 +34,11 @@ internal static class ChaosJobs
     public static IReadOnlyList<string> Lively { get; } = [.. All.Select(j => j.Name).Where(n => n is not "foreign" and not "malformed")];
 
     /// <summary>An edit that changes what pods are made of, or that makes no sense and is mended by a later one.</summary>
-    public static string Edit(string job, int number, Func<int, int> random) => random(8) switch
+    public static string Edit(string job, int number, Func<int, int> random) => random(12) switch
     {
-        0 or 1 or 2 => $$"""{"image":"w{{number % 50}}"}""",
-        3 => $$$$$"""{"template":{"metadata":{"labels":{"edit":"e{{{{{number % 50}}}}}"}}}}""",
-        4 when job != "elastic" => """{"numNodes":0}""",
+        <= 4 => $$"""{"image":"w{{number % 50}}"}""",
+        5 => $$$$$"""{"template":{"metadata":{"labels":{"edit":"e{{{{{number % 50}}}}}"}}}}""",
+        6 when job != "elastic" => """{"numNodes":0}""",
         _ => $$"""{"numNodes":{{random(job == "strict" ? 3 : 6) + 1}}}""",
     };
 }

@@ -145,7 +145,7 @@ internal sealed class Kubelet(FakeApi api, History history, Dice dice, TimeProvi
                 api.Run(pod.Name, machine: dice.Of(ready));
             }
         }
-        else if (pod.Phase == "Running" && (!canFail || dice.Chance(0.08)))
+        else if (pod.Phase == "Running" && (!canFail || dice.Chance(pod.JobName == ChaosJobs.Hopeless ? 0.4 : 0.08)))
         {
             bool fails = canFail && (pod.JobName == ChaosJobs.Hopeless || dice.Chance(0.35));
             api.End(pod.Name, fails ? dice.Of(ExitCodes) : 0, time.GetUtcNow());

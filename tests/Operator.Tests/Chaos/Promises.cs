@@ -119,7 +119,7 @@ internal sealed class Promises
         }
 
         Expect(pod.Attempt == job.Attempt || (_areMany && pod.Attempt < job.Attempt), $"{pod.Name} was created in attempt {job.Attempt}");
-        Expect(!job.IsFinished || (_areMany && pod.Attempt < job.Attempt), $"{pod.Name} was created for a finished job: {job}");
+        Expect(!job.IsFinished || _areMany, $"{pod.Name} was created for a finished job: {job}");
         Expect(pod.Rank < job.Desired || pod.Attempt < job.Attempt, $"{pod.Name} was created though {job.Desired} pods are wanted");
         Expect(!_history.Now.Pods.Values.Any(p => p.JobUid == pod.JobUid && p.Attempt == pod.Attempt && p.Rank == pod.Rank),
             $"{pod.Name} is a second pod of its node and attempt");

@@ -82,6 +82,7 @@ internal sealed class Replicas : IAsyncDisposable
         {
             var clock = (ProcessClock)process.Clock;
             clock.Error = TimeSpan.Zero;
+            process.DoNotStop();
             if (clock.IsStopped)
             {
                 await process.ContinueAsync();

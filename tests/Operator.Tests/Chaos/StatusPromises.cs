@@ -79,8 +79,7 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
         {
             Count("disruptions");
             bool byRule = (string?)after.LastFailure?["rule"] is not null;
-            bool isLost = history.Now.Pods.Values.Any(p => p.JobUid == before.Uid && p.Attempt == before.Attempt && history.MayBeLost(p, before.Spec.NodeLoss()));
-            expect(byRule || isLost || facts.Any(f => f.Fate == Fate.Disruption), $"nothing disturbed it: {after}");
+            expect(byRule || MayBeLost(before) || facts.Any(f => f.Fate == Fate.Disruption), $"nothing disturbed it: {after}");
             Pause(before, after, isCounted: false);
             BlamesTheFirst(before, after);
         }
@@ -136,13 +135,16 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
         // The cause is looked for during some seconds, because one dying rank makes all others fail. Times are whole seconds.
         DateTimeOffset? seen = history.Facts(before.Uid, before.Attempt).Min(f => (DateTimeOffset?)f.At);
         bool allEnded = new[] { known, history.Now }.Any(m => m.Pods.Values.Where(p => p.JobUid == before.Uid && p.Attempt == before.Attempt).All(p => p.HasEnded));
-        expect(seen is null || allEnded || now - seen >= TimeSpan.FromSeconds(2), $"the cause of a failure at {seen:HH:mm:ss} was not looked for: {after}");
+        expect(seen is null || allEnded || MayBeLost(before) || now - seen >= TimeSpan.FromSeconds(2), $"the cause of a failure at {seen:HH:mm:ss} was not looked for: {after}");
 
         // The pass may have been made right before or right after what happened in this step.
         int?[] first = [Cause.First(before, known, now), Cause.First(before, history.Now, now)];
         expect(first.Contains(blamed), $"node {blamed} is blamed, but {string.Join(" or ", first)} failed first: {after}\n{string.Join('\n', history.Now.Pods.Values.Where(p => p.JobUid == before.Uid && p.Attempt == before.Attempt))}");
         Count("causes judged");
     }
+
+    private bool MayBeLost(SeenJob job) => history.Now.Pods.Values.Any(
+        p => p.JobUid == job.Uid && p.Attempt == job.Attempt && history.MayBeLost(p, job.Spec.NodeLoss()));
 
     private void Ended(SeenJob before, SeenJob after)
     {

@@ -366,6 +366,7 @@ internal sealed class World : IAsyncDisposable
             if (idle == (Promises.BeforeStep is null ? 5 : 50) || i % 200 == 199)
             {
                 idle = 0;
+                await Replicas.HealAsync();
                 Replicas.Revive();
                 Replicas.Advance(TimeSpan.FromMilliseconds(500));
             }

@@ -78,6 +78,9 @@ internal sealed class OperatorProcess : IAsyncDisposable
     /// <summary>As SIGSTOP does, right when it is about to change something.</summary>
     public void StopAtNextWrite() => _gate.StopsAtNextWrite = true;
 
+    /// <summary>Takes that back.</summary>
+    public void DoNotStop() => _gate.StopsAtNextWrite = false;
+
     /// <summary>As SIGCONT does: what was about to be sent is sent, and the timers notice how late it is, in any order.</summary>
     public async Task ContinueAsync()
     {
