@@ -6,7 +6,6 @@ using DeepSpeedSharp.Operator.Planning;
 using DeepSpeedSharp.Operator.Progress;
 using DeepSpeedSharp.Operator.Resources.Gang;
 using DeepSpeedSharp.Operator.Runtime;
-using k8s;
 
 namespace DeepSpeedSharp.Operator;
 
@@ -39,7 +38,7 @@ internal sealed class JobOperator : IDisposable
     /// <param name="options">How to run.</param>
     /// <param name="pace">Pace of the watches.</param>
     /// <param name="watch">Clock, metrics and log.</param>
-    public JobOperator(Kubernetes client, OperatorOptions options, ListWatchOptions pace, JobWatch watch)
+    public JobOperator(ApiEndpoint client, OperatorOptions options, ListWatchOptions pace, JobWatch watch)
     {
         (_options, _watch, _caches) = (options, watch, JobCaches.Create(options.Defaults));
         var free = new ApiConnection(client, watch.Time);

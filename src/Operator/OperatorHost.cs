@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using DeepSpeedSharp.Operator.Runtime;
 using DeepSpeedSharp.Operator.Serving;
 using k8s;
@@ -25,9 +26,12 @@ internal static class OperatorHost
         KubernetesClientConfiguration cluster = Cluster(options);
         ILogger log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger(LogName);
         var metrics = new OperatorMetrics();
-        using var client = new Kubernetes(cluster,
+        DelegatingHandler[] handlers =
+        [
             new RateLimitHandler(options.RequestsPerSecond, options.RequestBurst, TimeProvider.System),
-            new RequestMetricsHandler(metrics.Runtime, TimeProvider.System));
+            new RequestMetricsHandler(metrics.Runtime, TimeProvider.System),
+        ];
+        using ApiEndpoint client = IsInPod(options) ? ApiEndpoint.OfPod(cluster, handlers) : OutsideOfPod(cluster, handlers);
         using var jobs = new JobOperator(client, options, new ListWatchOptions(), new JobWatch(TimeProvider.System, metrics, log));
 
         using MetricsAccess? access = options.SecureMetrics
@@ -55,7 +59,7 @@ internal static class OperatorHost
         // In a pod the service account counts, even if a stray kubeconfig lies around.
         KubernetesClientConfiguration cluster = options.Kubeconfig is { } file
             ? KubernetesClientConfiguration.BuildConfigFromConfigFile(file)
-            : KubernetesClientConfiguration.IsInCluster()
+            : IsInPod(options)
                 ? KubernetesClientConfiguration.InClusterConfig()
                 : KubernetesClientConfiguration.BuildDefaultConfig();
         cluster.UserAgent = "deepspeed-operator";
@@ -68,6 +72,13 @@ internal static class OperatorHost
         };
         return cluster;
     }
+
+    // Apart, so that a pod never loads the client's type.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static ApiEndpoint OutsideOfPod(KubernetesClientConfiguration cluster, DelegatingHandler[] handlers) =>
+        new Kubernetes(cluster, [.. handlers.Reverse()]);
+
+    private static bool IsInPod(OperatorOptions options) => options.Kubeconfig is null && KubernetesClientConfiguration.IsInCluster();
 
     private static void ConfigureLogs(ILoggingBuilder logs, OperatorOptions options)
     {

@@ -111,7 +111,8 @@ internal static class JobObservation
 
         // During the pause before a restart, the message of Restarting says what failed and when it goes on.
         return homeless.Length > 0
-            ? status.With(now, ConditionTypes.Scheduled, false, Reasons.WaitingForScheduler)
+            ? status.With(now, ConditionTypes.Scheduled, false, Reasons.WaitingForScheduler,
+                $"{homeless.Length} of {nodes.Desired} pods have no machine yet.")
             : status.With(now, ConditionTypes.Scheduled, false, Reasons.PodsNotCreated,
                 backoff > TimeSpan.Zero ? null : "Pods are being created.");
     }

@@ -9,10 +9,10 @@ namespace DeepSpeedSharp.Operator.Runtime;
 /// Uses the client's connection, certificates and credentials, but not its generated methods: those decode every watch
 /// line twice, peek at streams and report errors in several ways.
 /// </remarks>
-/// <param name="client">The client; stays open.</param>
+/// <param name="client">The server, or a client of it; stays open.</param>
 /// <param name="time">Clock of the time limit.</param>
 /// <param name="mayWrite">Whether this process may change anything now: false for one that does not lead any more.</param>
-internal sealed class ApiConnection(Kubernetes client, TimeProvider time, Func<bool>? mayWrite = null)
+internal sealed class ApiConnection(ApiEndpoint client, TimeProvider time, Func<bool>? mayWrite = null)
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
 
