@@ -13,8 +13,8 @@ namespace DeepSpeedSharp.Operator.Server.Tests;
 public sealed class FaultyServerTests
 {
     private const double Rate = 0.2;
-    private const int JobsOfAWave = 20;
-    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(6);
+    private const int JobsOfAWave = 12;
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(8);
 
     /// <summary>Scenarios 61 and 63 with everything real but the pods, and 60 and 62 as far as a proxy can bring them about.</summary>
     [Fact]
