@@ -1,7 +1,9 @@
+using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
+using System.Threading.Channels;
 using DeepSpeedSharp.Operator.Benchmarks;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -142,7 +144,7 @@ internal sealed class FaultyProxy : IAsyncDisposable
         await using Stream stream = await answer.Content.ReadAsStreamAsync(context.RequestAborted);
         if (fault == Fault.None)
         {
-            await CopyAsync(stream, context, TimeSpan.Zero, Timeout.InfiniteTimeSpan);
+            await CopyAsync(stream, context, Timeout.InfiniteTimeSpan);
         }
         else
         {
@@ -156,26 +158,26 @@ internal sealed class FaultyProxy : IAsyncDisposable
         switch (fault)
         {
             case Fault.Late:
-                await CopyAsync(stream, context, TimeSpan.FromSeconds(5), Timeout.InfiniteTimeSpan);
+                await CopyLateAsync(stream, context, TimeSpan.FromSeconds(5));
                 return;
             case Fault.HalfOpen:
-                await CopyAsync(stream, context, TimeSpan.Zero, until);
+                await CopyAsync(stream, context, until);
                 await Task.Delay(TimeSpan.FromSeconds(40), context.RequestAborted); // no operator waits for three minutes here
                 context.Abort();
                 return;
             case Fault.Expired:
-                await CopyAsync(stream, context, TimeSpan.Zero, until);
+                await CopyAsync(stream, context, until);
                 await context.Response.WriteAsync("""{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"injected"}}""" + "\n", context.RequestAborted);
                 return;
             default:
-                await CopyAsync(stream, context, TimeSpan.Zero, until);
+                await CopyAsync(stream, context, until);
                 context.Abort();
                 return;
         }
     }
 
-    // Copies until the end, or for a while; each piece as soon as it comes, or late.
-    private static async Task CopyAsync(Stream from, HttpContext context, TimeSpan late, TimeSpan most)
+    // Copies until the end, or for a while.
+    private static async Task CopyAsync(Stream from, HttpContext context, TimeSpan most)
     {
         using var limit = new CancellationTokenSource(most);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, limit.Token);
@@ -186,7 +188,6 @@ internal sealed class FaultyProxy : IAsyncDisposable
             int read;
             while ((read = await from.ReadAsync(buffer, either.Token)) > 0)
             {
-                await Task.Delay(late, either.Token);
                 await context.Response.Body.WriteAsync(buffer.AsMemory(0, read), context.RequestAborted);
                 await context.Response.Body.FlushAsync(context.RequestAborted);
             }
@@ -194,6 +195,40 @@ internal sealed class FaultyProxy : IAsyncDisposable
         catch (OperationCanceledException) when (limit.IsCancellationRequested)
         {
         }
+    }
+
+    // Copies everything, each piece the same time after it came.
+    private static async Task CopyLateAsync(Stream from, HttpContext context, TimeSpan late)
+    {
+        var pieces = Channel.CreateUnbounded<(byte[] Bytes, long Came)>();
+        async Task ReadAsync()
+        {
+            try
+            {
+                var buffer = new byte[16 * 1024];
+                int read;
+                while ((read = await from.ReadAsync(buffer, context.RequestAborted)) > 0)
+                {
+                    pieces.Writer.TryWrite((buffer[..read], Stopwatch.GetTimestamp()));
+                }
+            }
+            finally
+            {
+                pieces.Writer.Complete();
+            }
+        }
+
+        await context.Response.Body.FlushAsync(context.RequestAborted);
+        Task reading = ReadAsync();
+        await foreach ((byte[] bytes, long came) in pieces.Reader.ReadAllAsync(context.RequestAborted))
+        {
+            TimeSpan wait = late - Stopwatch.GetElapsedTime(came);
+            await Task.Delay(wait > TimeSpan.Zero ? wait : TimeSpan.Zero, context.RequestAborted);
+            await context.Response.Body.WriteAsync(bytes, context.RequestAborted);
+            await context.Response.Body.FlushAsync(context.RequestAborted);
+        }
+
+        await reading;
     }
 
     private static async Task RefuseAsync(HttpContext context, int code, string reason)

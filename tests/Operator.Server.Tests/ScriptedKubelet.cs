@@ -66,8 +66,10 @@ internal sealed class ScriptedKubelet(ApiClient api, IReadOnlyDictionary<string,
         string type = seen.GetProperty("type").GetString()!;
         if (type == "ADDED" && _uids.TryAdd(name, uid))
         {
+            // What was seen is gone when the work begins.
             Script script = scripts[job.GetString()!];
-            Do(() => RunPodAsync(script, int.Parse(labels.GetProperty("deepspeedsharp.dev/attempt").GetString()!, CultureInfo.InvariantCulture), name));
+            int attempt = int.Parse(labels.GetProperty("deepspeedsharp.dev/attempt").GetString()!, CultureInfo.InvariantCulture);
+            Do(() => RunPodAsync(script, attempt, name));
         }
         else if (type == "ADDED" && _uids[name] != uid)
         {

@@ -17,7 +17,7 @@ internal sealed class ProgressPoller(
 {
     private const int MostParallel = 32;
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(2);
-    private readonly ConcurrentDictionary<string, DateTimeOffset> _due = new();
+    private readonly ConcurrentDictionary<string, TimeSpan> _due = new();
 
     /// <summary>Asks until cancelled.</summary>
     public async Task RunAsync(CancellationToken stop)
@@ -45,8 +45,8 @@ internal sealed class ProgressPoller(
 
     private bool IsDue(string key, DeepSpeedJobSpec spec)
     {
-        DateTimeOffset now = time.GetUtcNow();
-        if (_due.TryGetValue(key, out DateTimeOffset due) && now < due)
+        TimeSpan now = time.GetElapsedTime(0); // the time of day may be set
+        if (_due.TryGetValue(key, out TimeSpan due) && now < due)
         {
             return false;
         }

@@ -15,7 +15,7 @@ internal sealed class WorkQueue<TKey>(TimeProvider time, TimeSpan firstRetry, Ti
     private readonly Dictionary<TKey, long> _addedAt = [];
     private readonly Dictionary<TKey, long> _running = [];
     private readonly Dictionary<TKey, int> _failures = [];
-    private readonly Dictionary<TKey, (DateTimeOffset Due, ITimer Timer)> _delayed = [];
+    private readonly Dictionary<TKey, (TimeSpan Due, ITimer Timer)> _delayed = [];
     private readonly SemaphoreSlim _available = new(0);
     private bool _disposed;
 
@@ -89,8 +89,9 @@ internal sealed class WorkQueue<TKey>(TimeProvider time, TimeSpan firstRetry, Ti
 
         lock (_lock)
         {
-            DateTimeOffset due = time.GetUtcNow() + delay;
-            if (_disposed || (_delayed.TryGetValue(key, out (DateTimeOffset Due, ITimer Timer) other) && other.Due <= due))
+            // Not by the time of day, which may be set: then a delay from before would hold up all later ones.
+            TimeSpan due = time.GetElapsedTime(0) + delay;
+            if (_disposed || (_delayed.TryGetValue(key, out (TimeSpan Due, ITimer Timer) other) && other.Due <= due))
             {
                 return;
             }
@@ -170,12 +171,12 @@ internal sealed class WorkQueue<TKey>(TimeProvider time, TimeSpan firstRetry, Ti
         }
     }
 
-    private void Elapsed(TKey key, DateTimeOffset due)
+    private void Elapsed(TKey key, TimeSpan due)
     {
         lock (_lock)
         {
             // A shorter delay may have replaced this one while its timer was about to fire.
-            if (!_delayed.TryGetValue(key, out (DateTimeOffset Due, ITimer Timer) entry) || entry.Due != due)
+            if (!_delayed.TryGetValue(key, out (TimeSpan Due, ITimer Timer) entry) || entry.Due != due)
             {
                 return;
             }

@@ -1,4 +1,5 @@
 using DeepSpeedSharp.Operator.Runtime;
+using DeepSpeedSharp.Operator.Tests.FakeCluster;
 using Microsoft.Extensions.Time.Testing;
 
 namespace DeepSpeedSharp.Operator.Tests.Runtime;
@@ -43,6 +44,25 @@ public sealed class WorkQueueTests : IDisposable
         _queue.Add("a");
 
         Assert.Equal("a", await take);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(-1)]
+    [Trait("Scenario", "67")]
+    public void Delays_BeforeAndAfterTheClockIsSet_ShortestCounts(int hours)
+    {
+        var clock = new ProcessClock(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
+        using var queue = new WorkQueue<string>(clock, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(10));
+        queue.AddAfter("a", TimeSpan.FromSeconds(60));
+        clock.Error = TimeSpan.FromHours(hours);
+        queue.AddAfter("a", TimeSpan.FromSeconds(5));
+        queue.AddAfter("a", TimeSpan.FromSeconds(30));
+
+        clock.Advance(TimeSpan.FromSeconds(4));
+        Assert.Equal(0, queue.Count);
+        clock.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal(1, queue.Count);
     }
 
     [Fact]

@@ -126,7 +126,7 @@ internal static class ScenarioTable
         new(66, "The namespace is deleted, or the operator uninstalled, in the middle of a run",
             "RobustnessScenarios.Namespace_DeletedInTheMiddle_EndsQuietly", "RobustnessScenarios.Operator_GoneForADay_FindsItsJobsAsTheyAre"),
         new(67, "The clock jumps, in either direction", "RobustnessScenarios.Clock_SetBackByTwoHours_DelaysNoRestart",
-            "RobustnessScenarios.Clock_AnHourAhead_LosesNoPod", "RandomEventsTests.AnyEvents_InAnyOrder_KeepEveryPromise"),
+            "RobustnessScenarios.Clock_AnHourAhead_LosesNoPod", "WorkQueueTests.Delays_BeforeAndAfterTheClockIsSet_ShortestCounts", "RandomEventsTests.AnyEvents_InAnyOrder_KeepEveryPromise"),
         new(68, "A thousand jobs at once, of which every tenth fails", "RobustnessScenarios.ThousandJobs_OfWhichEveryTenthFails_AllEndRight"),
     ];
 }
