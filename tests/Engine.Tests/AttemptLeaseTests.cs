@@ -2,7 +2,6 @@ using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Engine.Checkpoint;
 using TorchSharp;
-using static TorchSharp.torch;
 
 namespace DeepSpeedSharp.Engine.Tests;
 

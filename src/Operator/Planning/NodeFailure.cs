@@ -169,7 +169,7 @@ internal sealed record NodeFailure(
         string others = nodes.Length == 1 ? "" : $", as do nodes {NodeRanges.Format(nodes.Skip(1))}";
         return new NodeFailure(pod.Index, machineIsSilent ? FailureKind.Disruption : FailureKind.Counted, noticed.Time,
             machineIsSilent ? Reasons.NodeLost : Reasons.PeerLost,
-            $"{Where(pod.Index, pod)} fell silent{others}: {noticed.Message}", pod)
+            $"{Where(pod.Index, pod)} fell silent{(machineIsSilent ? " with its machine" : "")}{others}: {noticed.Message}", pod)
         { Witness = noticed.Pod };
     }
 

@@ -139,6 +139,7 @@ public sealed class NodeFailureTests
         NodeFailure cause = NodeFailure.Find(job)[0];
 
         Assert.Equal((1, FailureKind.Disruption, "NodeLost"), (cause.Index, cause.Kind, cause.Reason));
+        Assert.StartsWith("node 1 (pod a-1-1 on gpu-7) fell silent with its machine: node 0", cause.Message);
         Assert.Equal((2, 0, 1), (JobDecision.For(job).Status.Attempt, JobDecision.For(job).Status.Restarts, JobDecision.For(job).Status.Disruptions));
     }
 
