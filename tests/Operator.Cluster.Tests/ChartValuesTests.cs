@@ -159,7 +159,7 @@ public sealed class ChartValuesTests(TestCluster cluster) : ClusterTest(cluster)
     private static async Task<(HttpStatusCode Code, string Text)> MetricsAsync(string ip, string? token)
     {
         using var handler = new SocketsHttpHandler { UseProxy = false };
-        handler.SslOptions.RemoteCertificateValidationCallback = (_, _, _, _) => true;
+        handler.SslOptions.RemoteCertificateValidationCallback = (_, certificate, _, _) => certificate?.Subject == "CN=deepspeed-operator";
         using var client = new HttpClient(handler) { Timeout = TimeSpan.FromSeconds(20) };
         if (token is not null)
         {
