@@ -16,7 +16,10 @@ internal static class GangPlan
         bool isOpen = string.IsNullOrEmpty(spec.Scheduling?.Gang), isLabelled = !string.IsNullOrEmpty(queue);
         GangScheduler gang = !isOpen ? spec.Gang() : isLabelled ? GangScheduler.Kueue : usual;
         SchedulingSpec? scheduling = spec.Scheduling;
-        if (isOpen && (gang != GangScheduler.None || scheduling is not null))
+
+        // Said outright where a field has no meaning without a gang, so that it is refused.
+        bool asks = scheduling is { Queue: { Length: > 0 } } or { MinAvailable: not null } or { ScheduleTimeoutSeconds: not null };
+        if (isOpen && (gang != GangScheduler.None || asks))
         {
             scheduling = (scheduling ?? new SchedulingSpec()) with { Gang = gang.ToString() };
         }

@@ -43,12 +43,17 @@ internal sealed record DashboardPanel
 
     public bool IsStacked { get; init; }
 
-    public bool HasBars { get; init; }
+    public double? Min { get; init; }
+
+    public double? Max { get; init; }
+
+    /// <summary>line, bars or points.</summary>
+    public required string Style { get; init; }
 
     public bool LegendIsRight { get; init; }
 
-    /// <summary>Names of series that have an axis of their own, at the right, and its unit.</summary>
-    public required IReadOnlyDictionary<string, string> RightAxis { get; init; }
+    /// <summary>Names of series that have an axis of their own, at the right, with its unit and style.</summary>
+    public required IReadOnlyDictionary<string, (string Unit, string Style)> RightAxis { get; init; }
 
     public required IReadOnlyList<DashboardTarget> Targets { get; init; }
 
@@ -57,14 +62,15 @@ internal sealed record DashboardPanel
         JsonElement grid = panel.GetProperty("gridPos"), defaults = panel.GetProperty("fieldConfig").GetProperty("defaults");
         JsonElement custom = defaults.TryGetProperty("custom", out JsonElement value) ? value : default;
         JsonElement legend = panel.TryGetProperty("options", out JsonElement options) && options.TryGetProperty("legend", out JsonElement l) ? l : default;
-        var right = new Dictionary<string, string>();
+        var right = new Dictionary<string, (string Unit, string Style)>();
         foreach (JsonElement change in panel.GetProperty("fieldConfig").GetProperty("overrides").EnumerateArray())
         {
             JsonElement[] properties = [.. change.GetProperty("properties").EnumerateArray()];
             if (properties.Any(p => Dashboard.Text(p, "id") == "custom.axisPlacement" && Dashboard.Text(p, "value") == "right"))
             {
-                right[Dashboard.Text(change.GetProperty("matcher"), "options")] =
-                    properties.Where(p => Dashboard.Text(p, "id") == "unit").Select(p => Dashboard.Text(p, "value")).FirstOrDefault("short");
+                string Property(string id, string usual) =>
+                    properties.Where(p => Dashboard.Text(p, "id") == id).Select(p => Dashboard.Text(p, "value")).FirstOrDefault(usual);
+                right[Dashboard.Text(change.GetProperty("matcher"), "options")] = (Property("unit", "short"), Property("custom.drawStyle", "line"));
             }
         }
 
@@ -77,7 +83,9 @@ internal sealed record DashboardPanel
             Decimals = defaults.TryGetProperty("decimals", out JsonElement decimals) ? decimals.GetInt32() : null,
             IsStacked = custom.ValueKind == JsonValueKind.Object && custom.TryGetProperty("stacking", out JsonElement stacking)
                 && Dashboard.Text(stacking, "mode") == "normal",
-            HasBars = custom.ValueKind == JsonValueKind.Object && Dashboard.Text(custom, "drawStyle") == "bars",
+            Min = defaults.TryGetProperty("min", out JsonElement min) ? min.GetDouble() : null,
+            Max = defaults.TryGetProperty("max", out JsonElement max) ? max.GetDouble() : null,
+            Style = custom.ValueKind == JsonValueKind.Object && Dashboard.Text(custom, "drawStyle") is { Length: > 0 } style ? style : "line",
             LegendIsRight = legend.ValueKind == JsonValueKind.Object && Dashboard.Text(legend, "placement") == "right",
             RightAxis = right,
             Targets = [.. panel.GetProperty("targets").EnumerateArray().Select(t => new DashboardTarget(

@@ -33,8 +33,13 @@ internal static class DashboardPicture
         Directory.CreateDirectory(Path.GetDirectoryName(file)!);
         string svg = Path.Combine(Path.GetTempPath(), Path.GetFileNameWithoutExtension(file) + ".svg");
         await File.WriteAllTextAsync(svg, Draw(title, panels));
-        (int code, string text, string error) = await RenderedChart.RunAsync("rsvg-convert", ["-o", file, svg]);
+        (int code, string text, string error) = await RenderedChart.RunAsync("rsvg-convert", ["-w", "1200", "-o", file, svg]);
         Assert.True(code == 0, text + error);
+        if (RenderedChart.Has("pngquant"))
+        {
+            _ = await RenderedChart.RunAsync("pngquant", ["--force", "--ext", ".png", "48", file]);
+        }
+
         File.Delete(svg);
     }
 
@@ -91,36 +96,37 @@ internal static class DashboardPicture
         var box = new Box(x + 62, y + 30, w - 76 - (hasRight ? 46 : 0) - legendWidth, h - 54 - legendRows * LegendRow);
         DrawnSeries[] left = [.. panel.Series.Where(s => !panel.Panel.RightAxis.ContainsKey(s.Name))];
         DrawnSeries[] right = [.. panel.Series.Where(s => panel.Panel.RightAxis.ContainsKey(s.Name))];
-        var axis = Axis.Of(panel.Panel.IsStacked ? Stack(left) : left);
+        var axis = Axis.Of(panel.Panel.IsStacked ? Stack(left) : left, panel.Panel.Min, panel.Panel.Max);
         TimeAxis(svg, box);
         ValueAxis(svg, box, axis, panel.Panel.Unit, atRight: false);
         if (hasRight)
         {
-            ValueAxis(svg, box, Axis.Of(right), panel.Panel.RightAxis.Values.First(), atRight: true);
+            ValueAxis(svg, box, Axis.Of(right, 0), panel.Panel.RightAxis.Values.First().Unit, atRight: true);
         }
 
         DrawnSeries[] stacked = panel.Panel.IsStacked ? Stack(left) : left;
         for (int i = stacked.Length - 1; i >= 0; i--)
         {
-            Plot(svg, box, axis, stacked[i], Color(panel, left[i]), panel.Panel, isFilled: panel.Panel.IsStacked);
+            Plot(svg, box, axis, stacked[i], Color(panel, left[i]), panel.Panel.Style, isFilled: panel.Panel.IsStacked);
         }
 
         foreach (DrawnSeries series in right)
         {
-            Plot(svg, box, Axis.Of(right), series, Color(panel, series), panel.Panel, isFilled: false);
+            Plot(svg, box, Axis.Of(right, 0), series, Color(panel, series), panel.Panel.RightAxis[series.Name].Style, isFilled: false);
         }
     }
 
-    private static void Plot(StringBuilder svg, Box box, Axis axis, DrawnSeries series, string color, DashboardPanel panel, bool isFilled)
+    private static void Plot(StringBuilder svg, Box box, Axis axis, DrawnSeries series, string color, string style, bool isFilled)
     {
         var path = new StringBuilder();
         double last = double.NaN;
         foreach ((double time, double value) in series.Points.Where(p => double.IsFinite(p.Value)))
         {
             (double x, double y) = (box.AtTime(time), box.AtValue(value, axis));
-            if (panel.HasBars)
+            if (style != "line")
             {
-                Line(svg, $"<rect x='{x - 1:0.#}' y='{y:0.#}' width='2' height='{box.Y + box.H - y:0.#}' fill='{color}'/>");
+                Line(svg, style == "points" ? $"<circle cx='{x:0.#}' cy='{y:0.#}' r='2.5' fill='{color}'/>"
+                    : (FormattableString)$"<rect x='{x - 1:0.#}' y='{y:0.#}' width='2' height='{box.Y + box.H - y:0.#}' fill='{color}'/>");
                 continue;
             }
 
@@ -258,11 +264,11 @@ internal static class DashboardPicture
 
     private sealed record Axis(double Least, double Most, double[] Ticks)
     {
-        public static Axis Of(IEnumerable<DrawnSeries> series)
+        public static Axis Of(IEnumerable<DrawnSeries> series, double? from = null, double? to = null)
         {
             double[] values = [.. series.SelectMany(s => s.Points).Select(p => p.Value).Where(double.IsFinite)];
             (double least, double most) = values.Length == 0 ? (0, 1) : (values.Min(), values.Max());
-            least = least > 0 && least < 0.5 * most ? 0 : least;
+            (least, most) = (from ?? (least > 0 && least < 0.5 * most ? 0 : least), to ?? most);
             double span = Math.Max(most - least, Math.Max(Math.Abs(most) * 1e-3, 1e-12)), power = Math.Pow(10, Math.Floor(Math.Log10(span / 4)));
             double step = new[] { 1, 2, 2.5, 5, 10 }.Select(f => f * power).First(s => span / s <= 5);
             (least, most) = (Math.Floor(least / step) * step, Math.Ceiling((least + span) / step) * step);
