@@ -8,6 +8,7 @@ var root = new RootCommand("The worker of DeepSpeedSharp: trains as one rank, or
 {
     TrainCommand.Create(options => Worker.Run(args, options)),
     BenchCommCommand.Create(Worker.RunRank),
+    LocalRankOption.Create(Environment.GetEnvironmentVariable("LOCAL_RANK")),
 };
 ParseResult parsed = root.Parse(args);
 if (parsed.Errors.Count > 0)

@@ -11,7 +11,7 @@ internal static class TrainCommand
         var data = new Option<string>("--data") { Required = true, HelpName = "FILE|FOLDER", Description = "Tokens (.i32 int32, .u16 or .bin uint16, little-endian), or UTF-8 text: a file or a folder, read as bytes" };
         var format = new Option<string?>("--data-format", "--data_format") { HelpName = "i32|u16|bytes", Description = "Overrides what the file's extension says" };
         format.AcceptOnlyFromAmong("i32", "u16", "bytes");
-        var config = new Option<string?>("--deepspeed", "--deepspeed_config") { HelpName = "FILE", Description = "DeepSpeed JSON config (default: the file named by DSJ_CONFIG)" };
+        var config = new ConfigOptions();
         Option<int?> length = Positive("--sequence-length", "--sequence_length", "--block_size", "Tokens per sample (default: the model's positions, at most 1024)");
         var steps = new Option<long>("--max-steps", "--max_steps", "--steps") { DefaultValueFactory = _ => 1000, HelpName = "N", Description = "Optimizer steps to train" };
         steps.Validators.Add(r => { if (r.GetValueOrDefault<long>() < 1) { r.AddError("--max-steps must be at least 1"); } });
@@ -40,24 +40,18 @@ internal static class TrainCommand
 
         var command = new Command("train", "Trains a causal language model (GPT-2) over all ranks of the environment.")
         {
-            model, data, format, config, length, steps, shuffle, recompute, seed, fastInit, vocab, layers, heads, embedding, dropout, checkpoints,
+            model, data, format, length, steps, shuffle, recompute, seed, fastInit, vocab, layers, heads, embedding, dropout, checkpoints,
             saveSteps, limit, asyncSave, metrics, port, peak,
         };
         var trainer = new TrainerOptions();
         trainer.AddTo(command);
-        command.Validators.Add(r =>
-        {
-            if (r.GetValue(config) is null && Variable("DSJ_CONFIG") is null)
-            {
-                r.AddError("no DeepSpeed config: give --deepspeed FILE, or set DSJ_CONFIG");
-            }
-        });
+        config.AddTo(command, Variable);
         command.SetAction(r => run(new TrainOptions
         {
             Model = r.GetValue(model)!,
             Data = r.GetValue(data)!,
             DataFormat = r.GetValue(format),
-            ConfigPath = r.GetValue(config) ?? Variable("DSJ_CONFIG")!,
+            ConfigPath = config.PathIn(r.GetValue) ?? Variable("DSJ_CONFIG")!,
             Arguments = trainer.Read(r, r.GetValue(steps)),
             SequenceLength = r.GetValue(length),
             MaxSteps = r.GetValue(steps),

@@ -218,6 +218,10 @@ public sealed class WorkerProcessTests : IDisposable
 
     [Theory]
     [InlineData("train --data x", 64, "no DeepSpeed config")]
+    [InlineData("train --deepspeed --data x", 64, "no DeepSpeed config")]
+    [InlineData("train --deepspeed {config} --deepspeed_config other.json --data x", 64, "are two configs; keep one of them")]
+    [InlineData("train --deepspeed {config} --data {tokens} --local_rank=3", 64, "--local_rank 3 is not LOCAL_RANK")]
+    [InlineData("--local_rank=0 train --deepspeed --deepspeed_config {config} --data /nowhere", 65, "no such file or folder")]
     [InlineData("train --deepspeed {config} --data {tokens} --max-stesp 3", 64, "--max-stesp")]
     [InlineData("train --deepspeed {config} --data {tokens} --max-steps 0", 64, "--max-steps must be at least 1")]
     [InlineData("train --deepspeed {config} --data /nowhere", 65, "no such file or folder")]

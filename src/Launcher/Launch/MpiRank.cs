@@ -10,6 +10,10 @@ internal static class MpiRank
     /// <summary>First argument that selects this mode.</summary>
     public const string Mode = "exec-mpi-rank";
 
+    /// <summary>The variables that tell a rank its place; the other ones of a plan, MPI and Slurm have of their own.</summary>
+    public static IReadOnlyList<string> Names { get; } =
+        ["MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "LOCAL_WORLD_SIZE"];
+
     /// <summary>The variables of the rank.</summary>
     /// <param name="read">Gives the value of a variable, or null.</param>
     /// <exception cref="ConfigException">Nothing that starts ranks has left its variables here.</exception>

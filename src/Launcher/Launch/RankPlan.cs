@@ -46,6 +46,12 @@ internal sealed record RankPlan(int Rank, string Host, int LocalRank,
             MasterAddress = world.MasterAddress,
             MasterPort = world.MasterPort,
         };
+        if (world.Backend is { } backend && Backends.StartsRanks(backend))
+        {
+            return [.. environment.ToVariables().Where(v => MpiRank.Names.Contains(v.Key)),
+                .. world.CpuRanks ? [new(LocalSlots.VisibleDevices, "")] : (KeyValuePair<string, string>[])[]];
+        }
+
         return [.. environment.ToVariables(),
             new(LocalSlots.VisibleDevices, world.CpuRanks ? "" : string.Join(',', host.Slots))];
     }

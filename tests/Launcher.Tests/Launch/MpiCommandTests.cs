@@ -7,6 +7,18 @@ public sealed class MpiCommandTests
 {
     private static readonly KeyValuePair<string, string>[] OneExport = [new("A", "x,y")];
 
+    // NODE_RANK and the visible devices are those of MPI's own daemons, whatever order they start ranks in.
+    [Fact]
+    public void Plan_RanksOfMpi_HaveTheVariablesThatTheyReallyGet()
+    {
+        World world = Some.World(("one", 2), ("two", 2)) with { Backend = Backend.OpenMpi };
+
+        RankPlan last = RankPlan.All(world, Some.Options("./x"))[3];
+
+        Assert.Equal(MpiRank.Names.Order(), last.Environment.Select(v => v.Key).Order());
+        Assert.Equal("3", last.Environment.Single(v => v.Key == "RANK").Value);
+    }
+
     [Theory]
     [InlineData("openmpi", "mpirun -n 4 -hostfile hosts --mca btl ^openib --mca btl_tcp_if_include eth0 -x UCX_TLS=tcp -x A=x,y "
         + "-x MASTER_ADDR=10.0.0.11 -x MASTER_PORT=29500 deepspeed exec-mpi-rank python3 -u train.py --a")]
