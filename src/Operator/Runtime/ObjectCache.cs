@@ -21,6 +21,9 @@ internal sealed class ObjectCache<T>(Func<T, string?> groupOf)
     // Versions at which objects were removed, so that a late answer to our own write does not bring one back.
     private readonly Dictionary<string, string> _removed = [];
 
+    // Version of the last list: what is older and was not in it is gone.
+    private string _listed = "0";
+
     /// <summary>Says what changed: the state before and after, null where there is none.</summary>
     public event Action<T?, T?>? Changed;
 
@@ -71,6 +74,7 @@ internal sealed class ObjectCache<T>(Func<T, string?> groupOf)
         {
             Cached<T>? known = _entries.GetValueOrDefault(key);
             if ((known is not null && IsNewer(known.Version, version))
+                || (known is null && IsNewer(_listed, version))
                 || (_removed.TryGetValue(key, out string? removed) && IsNewer(removed, version)))
             {
                 return;
@@ -137,6 +141,7 @@ internal sealed class ObjectCache<T>(Func<T, string?> groupOf)
             }
 
             _removed.Clear();
+            _listed = version;
         }
 
         foreach ((T? before, T? after) in changes)
