@@ -56,6 +56,12 @@ internal sealed class ScriptedKubelet(ApiClient api, IReadOnlyDictionary<string,
 
     private void See(JsonElement seen)
     {
+        string type = seen.GetProperty("type").GetString()!;
+        if (type == "BOOKMARK")
+        {
+            return;
+        }
+
         JsonElement metadata = seen.GetProperty("object").GetProperty("metadata");
         string name = metadata.GetProperty("name").GetString()!, uid = metadata.GetProperty("uid").GetString()!;
         if (!metadata.TryGetProperty("labels", out JsonElement labels) || !labels.TryGetProperty("deepspeedsharp.dev/job-name", out JsonElement job))
@@ -63,7 +69,6 @@ internal sealed class ScriptedKubelet(ApiClient api, IReadOnlyDictionary<string,
             return;
         }
 
-        string type = seen.GetProperty("type").GetString()!;
         if (type == "ADDED" && _uids.TryAdd(name, uid))
         {
             // What was seen is gone when the work begins.

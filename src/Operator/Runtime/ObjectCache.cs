@@ -21,6 +21,9 @@ internal sealed class ObjectCache<T>(Func<T, string?> groupOf)
     // Versions at which objects were removed, so that a late answer to our own write does not bring one back.
     private readonly Dictionary<string, string> _removed = [];
 
+    // Version of the last list of each scope: what is older and was not in it is gone.
+    private readonly Dictionary<string, string> _listed = [];
+
     /// <summary>Says what changed: the state before and after, null where there is none.</summary>
     public event Action<T?, T?>? Changed;
 
@@ -80,6 +83,7 @@ internal sealed class ObjectCache<T>(Func<T, string?> groupOf)
         {
             Cached<T>? known = _entries.GetValueOrDefault(key);
             if ((known is not null && IsNewer(known.Version, version))
+                || (known is null && WasListedAfter(key, version))
                 || (_removed.TryGetValue(key, out string? removed) && IsNewer(removed, version)))
             {
                 return;
@@ -150,12 +154,27 @@ internal sealed class ObjectCache<T>(Func<T, string?> groupOf)
             {
                 _removed.Remove(key);
             }
+
+            _listed[scope] = version;
         }
 
         foreach ((T? before, T? after) in changes)
         {
             Changed?.Invoke(before, after);
         }
+    }
+
+    private bool WasListedAfter(string key, string version)
+    {
+        foreach ((string scope, string listed) in _listed)
+        {
+            if (IsNewer(listed, version) && key.StartsWith(scope, StringComparison.Ordinal))
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private void Set(string key, Cached<T> entry)

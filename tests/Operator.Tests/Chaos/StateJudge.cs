@@ -13,6 +13,7 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
 {
     // Times are in whole seconds, and a pass may have to wait for a retry.
     private static readonly TimeSpan Slack = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan Lag = TimeSpan.FromSeconds(6);
     private static readonly TimeSpan Settle = TimeSpan.FromSeconds(3);
     private readonly Dictionary<string, DateTimeOffset> _wellSince = [];
     private readonly Dictionary<string, (DateTimeOffset Since, DateTimeOffset Last)> _wrong = [];
@@ -97,7 +98,7 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
         // What was not looked at in between may have been right.
         DateTimeOffset since = _wrong.TryGetValue(key, out (DateTimeOffset Since, DateTimeOffset Last) known) && _now - known.Last < Slack ? known.Since : _now;
         _wrong[key] = (since, _now);
-        expect(_now - since < Slack, $"{what}: {why}");
+        expect(_now - since < Lag, $"{what}: {why}");
     }
 
     private void Finished(SeenJob job, SeenPod[] pods, DateTimeOffset now, DateTimeOffset actsSince, string why)

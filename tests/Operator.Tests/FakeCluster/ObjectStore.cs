@@ -38,6 +38,7 @@ internal sealed class ObjectStore
     private readonly List<(long Version, string Plural, string Type, JsonObject Object)> _history = [];
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Dictionary<string, long> _latest = [];
+    private readonly Dictionary<string, (long Version, Queue<JsonObject> Rest)> _lists = [];
     private long _version = 100;
 
     // Watches from before this version are told that it is gone.
@@ -76,25 +77,39 @@ internal sealed class ObjectStore
         }
     }
 
+    /// <summary>A page of a list. All pages show the moment of the first one, as those of a real server do.</summary>
     public JsonObject List(ResourcePath path, string selector, int limit, string? continueFrom)
     {
         lock (_lock)
         {
-            KeyValuePair<string, JsonObject>[] all = [.. _objects.Where(o => Matches(o.Key, o.Value, path, selector)
-                && (continueFrom is null || string.CompareOrdinal(o.Key, continueFrom) > 0))];
-            KeyValuePair<string, JsonObject>[] page = limit > 0 ? [.. all.Take(limit)] : all;
-            var metadata = new JsonObject { ["resourceVersion"] = Text(_version) };
-            if (page.Length < all.Length)
+            string token = continueFrom ?? $"{_version}-{++_uids}";
+            if (continueFrom is null)
             {
-                metadata["continue"] = page[^1].Key;
+                _lists[token] = (_version, new Queue<JsonObject>(_objects.Where(o => Matches(o.Key, o.Value, path, selector)).Select(o => o.Value.DeepClone().AsObject())));
             }
 
-            return new JsonObject
+            if (!_lists.TryGetValue(token, out (long Version, Queue<JsonObject> Rest) list))
             {
-                ["kind"] = "List",
-                ["metadata"] = metadata,
-                ["items"] = new JsonArray([.. page.Select(o => o.Value.DeepClone())]),
-            };
+                throw new StoreException(HttpStatusCode.Gone, "Expired", "the continue token is too old");
+            }
+
+            var metadata = new JsonObject { ["resourceVersion"] = Text(list.Version) };
+            var items = new JsonArray();
+            while (list.Rest.Count > 0 && (limit == 0 || items.Count < limit))
+            {
+                items.Add(list.Rest.Dequeue());
+            }
+
+            if (list.Rest.Count > 0)
+            {
+                metadata["continue"] = token;
+            }
+            else
+            {
+                _lists.Remove(token);
+            }
+
+            return new JsonObject { ["kind"] = "List", ["metadata"] = metadata, ["items"] = items };
         }
     }
 

@@ -32,6 +32,18 @@ public sealed class ObjectCacheTests
     }
 
     [Fact]
+    public void LateAnswer_AfterAListWithoutTheObject_DoesNotBringItBack()
+    {
+        _cache.Put("ns/a", "10", "o:1");
+        _cache.Replace(List(), "13");
+        _cache.Put("ns/a", "12", "o:2");
+        Assert.Null(_cache.Get("ns/a"));
+
+        _cache.Put("ns/a", "14", "o:3");
+        Assert.Equal("o:3", _cache.Get("ns/a"));
+    }
+
+    [Fact]
     public void Removal_OlderThanANewObjectOfThatName_IsDropped()
     {
         _cache.Put("ns/a", "20", "o:2");
