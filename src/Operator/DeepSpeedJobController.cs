@@ -231,7 +231,7 @@ internal sealed class DeepSpeedJobController(
             return null;
         }
 
-        TimeSpan left = StatusPace.Between - watch.Time.GetElapsedTime(last.At);
+        TimeSpan left = StatusPace.Between(status.LastStartTime, watch.Time.GetUtcNow()) - watch.Time.GetElapsedTime(last.At);
         return left > TimeSpan.Zero ? left : null;
     }
 
