@@ -11,11 +11,13 @@ internal sealed class ApiClient : IDisposable
 {
     private readonly HttpClient _http;
 
-    public ApiClient(string server, string token)
+    /// <param name="server">Address of the server.</param>
+    /// <param name="token">The administrator's token.</param>
+    /// <param name="fingerprint">That of the certificate which the server has to show; it is signed by nobody else.</param>
+    public ApiClient(string server, string token, string fingerprint)
     {
-        // The server is on this machine and signs its own certificate.
         var handler = new SocketsHttpHandler { UseProxy = false, EnableMultipleHttp2Connections = true };
-        handler.SslOptions.RemoteCertificateValidationCallback = (_, _, _, _) => true;
+        handler.SslOptions.RemoteCertificateValidationCallback = (_, shown, _, _) => shown?.GetCertHashString() == fingerprint;
         _http = new HttpClient(handler)
         {
             BaseAddress = new Uri(server),

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 
 namespace DeepSpeedSharp.Operator.Benchmarks;
 
@@ -14,10 +15,10 @@ internal sealed class ControlPlane : IAsyncDisposable
 
     private readonly List<Process> _processes = [];
 
-    private ControlPlane(string folder, string server, string token)
+    private ControlPlane(string folder, string server, string token, string fingerprint)
     {
         (Folder, Server) = (folder, server);
-        Api = new ApiClient(server, token);
+        Api = new ApiClient(server, token, fingerprint);
     }
 
     public string Folder { get; }
@@ -37,7 +38,8 @@ internal sealed class ControlPlane : IAsyncDisposable
         string folder = Directory.CreateDirectory(Path.Combine(parent, Guid.NewGuid().ToString("N"))).FullName;
         int[] ports = FreePorts(3);
         string token = Guid.NewGuid().ToString("N"), operatorToken = Guid.NewGuid().ToString("N");
-        var plane = new ControlPlane(folder, Text($"https://127.0.0.1:{ports[2]}"), token);
+        string fingerprint = WriteCertificate(folder);
+        var plane = new ControlPlane(folder, Text($"https://127.0.0.1:{ports[2]}"), token, fingerprint);
         try
         {
             WriteFiles(folder, plane.Server, token, operatorToken);
@@ -46,7 +48,7 @@ internal sealed class ControlPlane : IAsyncDisposable
                 + $"--listen-client-urls {client} --advertise-client-urls {client} --listen-peer-urls {peer} "
                 + $"--initial-advertise-peer-urls {peer} --initial-cluster default={peer}");
             plane.Run("apiserver", Path.Combine(programs, "kube-apiserver"), Text($"--bind-address 127.0.0.1 --secure-port {ports[2]} ")
-                + $"--etcd-servers {client} --cert-dir {folder}/tls --token-auth-file {folder}/tokens.csv --authorization-mode RBAC "
+                + $"--etcd-servers {client} --tls-cert-file {folder}/server.crt --tls-private-key-file {folder}/server.key --token-auth-file {folder}/tokens.csv --authorization-mode RBAC "
                 + $"--service-cluster-ip-range 10.96.0.0/16 --disable-admission-plugins ServiceAccount --profiling=false "
                 + $"--service-account-issuer https://kubernetes.default.svc --service-account-key-file {folder}/key.pem "
                 + $"--service-account-signing-key-file {folder}/key.pem --audit-policy-file {folder}/audit.yaml --audit-log-path {plane.AuditLog}");
@@ -129,6 +131,21 @@ internal sealed class ControlPlane : IAsyncDisposable
         }
     }
 
+    private static string WriteCertificate(string folder)
+    {
+        using var key = RSA.Create(2048);
+        var request = new CertificateRequest("CN=kube-apiserver", key, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+        var names = new SubjectAlternativeNameBuilder();
+        names.AddIpAddress(IPAddress.Loopback);
+        request.CertificateExtensions.Add(names.Build());
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(certificateAuthority: true, false, 0, true));
+        DateTimeOffset now = TimeProvider.System.GetUtcNow();
+        using X509Certificate2 certificate = request.CreateSelfSigned(now.AddHours(-1), now.AddDays(1));
+        File.WriteAllText(Path.Combine(folder, "server.crt"), certificate.ExportCertificatePem());
+        File.WriteAllText(Path.Combine(folder, "server.key"), key.ExportRSAPrivateKeyPem());
+        return certificate.GetCertHashString();
+    }
+
     private static void WriteFiles(string folder, string server, string token, string operatorToken)
     {
         using var key = RSA.Create(2048);
@@ -147,7 +164,7 @@ internal sealed class ControlPlane : IAsyncDisposable
             kind: Config
             current-context: scale
             contexts: [{ name: scale, context: { cluster: scale, user: operator } }]
-            clusters: [{ name: scale, cluster: { server: "{{server}}", insecure-skip-tls-verify: true } }]
+            clusters: [{ name: scale, cluster: { server: "{{server}}", certificate-authority: {{folder}}/server.crt } }]
             users: [{ name: operator, user: { token: {{operatorToken}} } }]
             """);
     }

@@ -81,13 +81,13 @@ internal sealed class Load(ApiClient api)
 
     // What a user of a GPU cluster writes. Progress is not asked for: nobody would answer.
     private static string Job(string name, int nodes) => $$"""
-        {"apiVersion":"deepspeedsharp.dev/v1alpha1","kind":"DeepSpeedJob","metadata":{"name":"{{name}}","labels":{"team":"research"}},
+        {"apiVersion":"deepspeedsharp.dev/v1alpha1","kind":"DeepSpeedJob","metadata":{"name":"{{name}}","labels":{"team":"research"} },
          "spec":{"image":"registry.example/trainer:1.0","args":["train","--model=/models/gpt-small.json","--data=/data/tokens.bin"],
           "numNodes":{{nodes.ToString(CultureInfo.InvariantCulture)}},"gpusPerNode":8,"env":[{"name":"NCCL_DEBUG","value":"WARN"}],
-          "resources":{"limits":{"cpu":"96","memory":"1600Gi"}},"checkpoint":{"claimName":"checkpoints"},"progress":{"mode":"None"},
+          "resources":{"limits":{"cpu":"96","memory":"1600Gi"} },"checkpoint":{"claimName":"checkpoints"},"progress":{"mode":"None"},
           "config":{"train_micro_batch_size_per_gpu":4,"gradient_accumulation_steps":2,"zero_optimization":{"stage":2},"bf16":{"enabled":true},
-           "optimizer":{"type":"AdamW","params":{"lr":0.0003,"betas":[0.9,0.95],"weight_decay":0.1}},
-           "scheduler":{"type":"WarmupDecayLR","params":{"warmup_num_steps":100,"total_num_steps":10000}},"gradient_clipping":1.0}}}
+           "optimizer":{"type":"AdamW","params":{"lr":0.0003,"betas":[0.9,0.95],"weight_decay":0.1} },
+           "scheduler":{"type":"WarmupDecayLR","params":{"warmup_num_steps":100,"total_num_steps":10000} },"gradient_clipping":1.0} } }
         """;
 
     // About as large as a worker's pod.
@@ -106,7 +106,7 @@ internal sealed class Load(ApiClient api)
                 {
                     name = "trainer",
                     image = "registry.example/trainer:1.0",
-                    args = new[] { "train" },
+                    workingDir = "/workspace",
                     env = Enumerable.Range(0, 40).Select(i => new { name = $"VARIABLE_{i}", value = "a value as long as a host name has" }),
                     resources = new { limits = new Dictionary<string, string> { ["cpu"] = "96", ["memory"] = "1600Gi", ["nvidia.com/gpu"] = "8" } },
                 },

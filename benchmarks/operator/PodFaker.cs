@@ -60,7 +60,7 @@ internal sealed class PodFaker(ApiClient api)
             int number = Volatile.Read(ref _seen);
             long begin = Stopwatch.GetTimestamp();
             await api.PostAsync($"{Load.Pods}/{name}/binding", string.Create(CultureInfo.InvariantCulture,
-                $$"""{"apiVersion":"v1","kind":"Binding","metadata":{"name":"{{name}}"},"target":{"apiVersion":"v1","kind":"Node","name":"node-{{number / PodsPerMachine}}"}}"""));
+                $$"""{"apiVersion":"v1","kind":"Binding","metadata":{"name":"{{name}}"},"target":{"apiVersion":"v1","kind":"Node","name":"node-{{number / PodsPerMachine}}"} }"""));
             TimeSpan bound = Stopwatch.GetElapsedTime(begin);
             begin = Stopwatch.GetTimestamp();
             await api.PatchAsync($"{Load.Pods}/{name}/status", Running(number));
@@ -75,13 +75,13 @@ internal sealed class PodFaker(ApiClient api)
 
     private static string Running(int number)
     {
-        string now = DateTimeOffset.UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+        string now = TimeProvider.System.GetUtcNow().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
         string Condition(string type) => $$"""{"type":"{{type}}","status":"True","lastTransitionTime":"{{now}}"}""";
         return string.Create(CultureInfo.InvariantCulture, $$"""
             {"status":{"phase":"Running","startTime":"{{now}}","podIP":"10.{{number >> 16}}.{{(number >> 8) & 255}}.{{number & 255}}",
              "conditions":[{{Condition("Initialized")}},{{Condition("Ready")}},{{Condition("ContainersReady")}},{{Condition("PodScheduled")}}],
              "containerStatuses":[{"name":"trainer","ready":true,"started":true,"restartCount":0,"image":"registry.example/trainer:1.0",
-              "imageID":"registry.example/trainer@sha256:0","state":{"running":{"startedAt":"{{now}}"} } }]}}
+              "imageID":"registry.example/trainer@sha256:0","state":{"running":{"startedAt":"{{now}}"} } }]} }
             """);
     }
 

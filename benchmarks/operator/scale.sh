@@ -13,7 +13,7 @@ have etcd || skip "no etcd: run tests/cluster/install.sh"
 folder=$(mktemp -d /dev/shm/operator-scale.XXXXXX)
 trap 'rm -rf "$folder"' EXIT
 # As the image does.
-dotnet publish src/Operator -c Release -r linux-x64 --self-contained --nologo -v q -o "$folder/operator" >&2
-dotnet build benchmarks/operator -c Release --nologo -v q >&2
+dotnet publish src/Operator -c Release -m:1 -r linux-x64 --self-contained --nologo -v q -o "$folder/operator" >&2
+dotnet build benchmarks/operator -c Release -m:1 --nologo -v q >&2
 artifacts/bin/Operator.Benchmarks/release/DeepSpeedSharp.Operator.Benchmarks "$size" "$result" "$folder/operator/deepspeed-operator" \
   "$(kubernetes_bin)" deploy/crds/deepspeedjobs.yaml "$folder"

@@ -45,6 +45,12 @@ internal sealed class DeepSpeedJobController(
         }
 
         JobSnapshot observed = await ObserveAsync(entity, cancel);
+        if (observed.MissesPods)
+        {
+            await objects.FindPodsAsync(entity, cancel);
+            observed = observed with { Pods = caches.Pods.Group(entity.Metadata.Uid) };
+        }
+
         long begin = watch.Time.GetTimestamp();
         observed = observed with { FailureSeenAt = FailureSeen(entity, observed) };
         JobDecision decision = JobDecision.For(observed);

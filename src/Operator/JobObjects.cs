@@ -67,6 +67,20 @@ internal sealed class JobObjects(
                 deletion.Force ? 0 : null, token);
         });
 
+    /// <summary>Looks for the pods of the current attempt at the API server itself. Another operator may have made them: then
+    /// its status can be known here before its pods are.</summary>
+    public async Task FindPodsAsync(DeepSpeedJob job, CancellationToken cancel)
+    {
+        string selector = Uri.EscapeDataString(string.Create(CultureInfo.InvariantCulture,
+            $"{JobLabels.JobUid}={job.Metadata.Uid},{JobLabels.Attempt}={job.Status.Attempt}"));
+        Cached<PodSnapshot>[] found = await api.GetAsync($"{Core(job.Metadata.NamespaceProperty, "pods")}?labelSelector={selector}",
+            list => list.GetProperty("items").EnumerateArray().Select(ReadPod).ToArray(), cancel);
+        foreach (Cached<PodSnapshot> pod in found)
+        {
+            caches.Pods.Put(pod.Value.Key, pod.Version, pod.Value);
+        }
+    }
+
     /// <summary>The text that a pod gets of an inline config.</summary>
     public static string? TextOf(System.Text.Json.Nodes.JsonObject? config) => config?.ToJsonString(Readable);
 

@@ -63,8 +63,10 @@ public sealed class ChartValuesTests(TestCluster cluster) : ClusterTest(cluster)
 
             await kubectl.RunAsync("create", "clusterrolebinding", "permitted-metrics", "--clusterrole=deepspeed-operator-metrics-reader",
                 $"--serviceaccount={OperatorNamespace}:permitted");
-            string ip = await kubectl.GetAsync("-n", OperatorNamespace, "get", "pods", "-l", "app.kubernetes.io/name=deepspeed-operator",
-                "--field-selector=status.phase=Running", "-o", "jsonpath={.items[0].status.podIP}");
+            // The one before may still be on its way out.
+            JsonNode pods = JsonNode.Parse(await kubectl.GetAsync("-n", OperatorNamespace, "get", "pods", "-l", "app.kubernetes.io/name=deepspeed-operator", "-o", "json"))!;
+            string ip = (string)pods["items"]!.AsArray().Single(p => p!["metadata"]!["deletionTimestamp"] is null
+                && (string?)p["status"]!["phase"] == "Running")!["status"]!["podIP"]!;
 
             (HttpStatusCode code, string text) = await MetricsAsync(ip, await TokenAsync(kubectl, "permitted"));
             await kubectl.NoteAsync($"permitted: {(int)code}");
@@ -159,7 +161,7 @@ public sealed class ChartValuesTests(TestCluster cluster) : ClusterTest(cluster)
     private static async Task<(HttpStatusCode Code, string Text)> MetricsAsync(string ip, string? token)
     {
         using var handler = new SocketsHttpHandler { UseProxy = false };
-        handler.SslOptions.RemoteCertificateValidationCallback = (_, _, _, _) => true;
+        handler.SslOptions.RemoteCertificateValidationCallback = (_, certificate, _, _) => certificate?.Subject == "CN=deepspeed-operator";
         using var client = new HttpClient(handler) { Timeout = TimeSpan.FromSeconds(20) };
         if (token is not null)
         {

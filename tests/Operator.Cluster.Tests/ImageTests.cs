@@ -9,10 +9,10 @@ public sealed class ImageTests(TestCluster cluster) : ClusterTest(cluster)
         Kubectl kubectl = Story("24-own-program");
         NeedsThisMachine("building images");
         await Cluster.BuildImage("own");
-        string manifest = (await File.ReadAllTextAsync(Job.Manifest("small.yaml"))).Replace("localhost/deepspeed-worker:test", "localhost/deepspeed-own:test", StringComparison.Ordinal)
-            .Replace("--data=src", "--data=/etc/deepspeed/hostfile", StringComparison.Ordinal);
+        string manifest = (await File.ReadAllTextAsync(Job.Manifest("small.yaml"), TestContext.Current.CancellationToken)).Replace("localhost/deepspeed-worker:test", "localhost/deepspeed-own:test", StringComparison.Ordinal)
+            .Replace("--data=src", "--data=/usr/share/common-licenses/GPL-3", StringComparison.Ordinal);
         string file = Path.Combine(Path.GetTempPath(), $"deepspeed-own-{Guid.NewGuid():N}.yaml");
-        await File.WriteAllTextAsync(file, manifest);
+        await File.WriteAllTextAsync(file, manifest, TestContext.Current.CancellationToken);
         await using Job job = await Job.ApplyAsync(kubectl, "small", file);
         File.Delete(file);
         await job.WaitForStepAsync(1, 90);

@@ -81,7 +81,7 @@ public sealed class FaultyServerTests
             await plane.Api.PostAsync(Load.Jobs, string.Create(CultureInfo.InvariantCulture, $$$"""
                 {"apiVersion":"deepspeedsharp.dev/v1alpha1","kind":"DeepSpeedJob","metadata":{"name":"{{{script.Name}}}"},
                  "spec":{"image":"w","numNodes":{{{script.Nodes}}},"progress":{"mode":"None"},
-                  "restart":{"maxRestarts":{{{script.MaxRestarts}}},"backoffSeconds":1,"backoffMaxSeconds":2}}}
+                  "restart":{"maxRestarts":{{{script.MaxRestarts}}},"backoffSeconds":1,"backoffMaxSeconds":2} } }
                 """));
         }
     }

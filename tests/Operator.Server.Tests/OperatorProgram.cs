@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Text.RegularExpressions;
 using DeepSpeedSharp.Operator.Benchmarks;
 
 namespace DeepSpeedSharp.Operator.Server.Tests;
@@ -32,9 +33,15 @@ internal sealed class OperatorProgram : IAsyncDisposable
     {
         FaultyProxy proxy = await FaultyProxy.StartAsync(plane.Server, name, faults, ledger);
         var program = new OperatorProgram(plane, proxy, name);
-        string direct = await File.ReadAllTextAsync(plane.Kubeconfig);
-        await File.WriteAllTextAsync(program._kubeconfig,
-            direct.Replace($"\"{plane.Server}\", insecure-skip-tls-verify: true", $"\"{proxy.Address}\"", StringComparison.Ordinal));
+        string token = Regex.Match(await File.ReadAllTextAsync(plane.Kubeconfig), @"token: (\w+)").Groups[1].Value;
+        await File.WriteAllTextAsync(program._kubeconfig, $$"""
+            apiVersion: v1
+            kind: Config
+            current-context: test
+            contexts: [{ name: test, context: { cluster: test, user: test } }]
+            clusters: [{ name: test, cluster: { server: "{{proxy.Address}}" } }]
+            users: [{ name: test, user: { token: {{token}} } }]
+            """);
         program._run = program.RunAsync();
         return program;
     }

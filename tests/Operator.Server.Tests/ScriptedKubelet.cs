@@ -82,7 +82,7 @@ internal sealed class ScriptedKubelet(ApiClient api, IReadOnlyDictionary<string,
     private async Task RunPodAsync(Script script, int attempt, string name)
     {
         await api.PostAsync($"{Load.Pods}/{name}/binding",
-            $$"""{"apiVersion":"v1","kind":"Binding","metadata":{"name":"{{name}}"},"target":{"apiVersion":"v1","kind":"Node","name":"node-1"}}""");
+            $$$"""{"apiVersion":"v1","kind":"Binding","metadata":{"name":"{{{name}}}"},"target":{"apiVersion":"v1","kind":"Node","name":"node-1"}}""");
         await StatusAsync(name, "Running", """{"running":{}}""", isReady: true);
         if (_running.AddOrUpdate((script.Name, attempt), 1, (_, n) => n + 1) == script.Nodes)
         {
@@ -111,7 +111,7 @@ internal sealed class ScriptedKubelet(ApiClient api, IReadOnlyDictionary<string,
     }
 
     private Task FinishAsync(string name, string phase, int exitCode) => StatusAsync(name, phase, string.Create(CultureInfo.InvariantCulture,
-        $$$"""{"running":null,"terminated":{"exitCode":{{{exitCode}}},"reason":"{{{(exitCode == 0 ? "Completed" : "Error")}}}","startedAt":"{{{Now()}}}","finishedAt":"{{{Now()}}}"}}"""), isReady: false);
+        $$$"""{"running":null,"terminated":{"exitCode":{{{exitCode}}},"reason":"{{{(exitCode == 0 ? "Completed" : "Error")}}}","startedAt":"{{{Now()}}}","finishedAt":"{{{Now()}}}"} }"""), isReady: false);
 
     private Task StatusAsync(string name, string phase, string state, bool isReady) => api.PatchAsync($"{Load.Pods}/{name}/status", $$$"""
         {"status":{"phase":"{{{phase}}}","podIP":"10.0.0.1","conditions":[{"type":"PodScheduled","status":"True"},{"type":"Ready","status":"{{{(isReady ? "True" : "False")}}}"}],

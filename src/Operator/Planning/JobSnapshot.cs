@@ -90,6 +90,14 @@ internal sealed record JobSnapshot
     public IReadOnlyList<PodSnapshot> CurrentPods => _current ??= [.. Pods.Where(p => p.Attempt == Status.Attempt
         && p.Index >= 0 && p.Index < Desired && WorkerPods.IsName(p.Name, Name, p.Attempt, p.Index))];
 
+    /// <summary>Whether all pods of the current attempt were there once. Only then is a missing one a lost one; before, it is
+    /// simply created.</summary>
+    public bool AllWereCreated => Status.Attempt > 0 && Status.CreatedAttempt == Status.Attempt;
+
+    /// <summary>Whether pods of a job that goes on seem to be lost without a trace.</summary>
+    public bool MissesPods => AllWereCreated && Spec?.IsSuspended() != true && !Status.IsSuspending() && !Status.IsFinished()
+        && CurrentPods.Select(p => p.Index).Union(Succeeded).Count() < Desired;
+
     /// <summary>Pods of attempts that are over.</summary>
     public IEnumerable<PodSnapshot> OlderPods => Pods.Where(p => p.Attempt < Status.Attempt);
 

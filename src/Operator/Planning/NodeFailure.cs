@@ -45,11 +45,9 @@ internal sealed record NodeFailure(
         IReadOnlySet<int> succeeded = job.Succeeded;
         Dictionary<int, PodSnapshot> pods = job.CurrentPods.ToDictionary(p => p.Index);
 
-        // Only when all pods were there once does a missing one mean a lost one; before, it is simply created.
-        bool allWereCreated = job.Status.Attempt > 0 && job.Status.CreatedAttempt == job.Status.Attempt;
         IEnumerable<NodeFailure> failures = Enumerable.Range(0, job.Desired)
             .Where(i => !succeeded.Contains(i))
-            .Select(i => pods.TryGetValue(i, out PodSnapshot? pod) ? Lost(job, pod) ?? Of(pod) : allWereCreated ? Vanished(job, i) : null)
+            .Select(i => pods.TryGetValue(i, out PodSnapshot? pod) ? Lost(job, pod) ?? Of(pod) : job.AllWereCreated ? Vanished(job, i) : null)
             .OfType<NodeFailure>();
         NodeFailure[] all = [.. failures.OrderBy(f => f.EffectiveTime).ThenBy(f => f.Kind).ThenBy(f => f.IsConsequence).ThenBy(f => f.Index)];
         return all is [{ IsPeerLost: true } first, ..] && Silent(job, first) is { } silent ? [silent, .. all] : all;

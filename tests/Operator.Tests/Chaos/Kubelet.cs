@@ -74,7 +74,7 @@ internal sealed class Kubelet(FakeApi api, History history, Dice dice, TimeProvi
         SeenPod[] running = [.. history.Now.Pods.Values.Where(p => p.JobName == job && p is { Phase: "Running", DeletedAt: null })];
         foreach (SeenPod pod in dice.Shuffle(running))
         {
-            _doomed.Enqueue((pod.Name, _doomed.Count == 0 ? dice.Of(ExitCodes) : dice.Of([69, 69, 1, 143])));
+            _doomed.Enqueue((pod.Name, _doomed.Count == 0 ? dice.Chance(0.3) ? 69 : dice.Of(ExitCodes) : dice.Of([69, 69, 1, 1, 143])));
         }
     }
 
@@ -147,7 +147,8 @@ internal sealed class Kubelet(FakeApi api, History history, Dice dice, TimeProvi
         }
         else if (pod.Phase == "Running" && (!canFail || dice.Chance(0.08)))
         {
-            api.End(pod.Name, canFail && dice.Chance(0.35) ? dice.Of(ExitCodes) : 0, time.GetUtcNow());
+            bool fails = canFail && (pod.JobName == ChaosJobs.Hopeless || dice.Chance(0.35));
+            api.End(pod.Name, fails ? dice.Of(ExitCodes) : 0, time.GetUtcNow());
         }
     }
 

@@ -36,7 +36,7 @@ internal sealed class World : IAsyncDisposable
         api.Intercept = InterceptAsync;
         api.Answering = _faults.FateOfAnswer;
         Promises = new Promises(api.Store, _history, name => _clocks[name], replication == Replication.Raced);
-        _judge = new StateJudge(api.Store, _history, Promises.Expect);
+        _judge = new StateJudge(api.Store, _history, Promises.Expect, replication == Replication.Raced);
         _kubelet.Heal();
         Replicas = new Replicas(api, Time, replication, _clocks);
     }
@@ -129,10 +129,11 @@ internal sealed class World : IAsyncDisposable
         await Replicas.HealAsync();
         _api.Store.Compact();
         _api.CutConnections(); // also what hangs
-        for (int i = 0; i < 45; i++)
+        for (int i = 0; i < 18; i++)
         {
+            // In all more than a minute: what failed in the storm is tried again after that, at the latest.
             Replicas.Revive();
-            Replicas.Advance(TimeSpan.FromSeconds(1.5));
+            Replicas.Advance(TimeSpan.FromSeconds(i < 5 ? 1 : 5));
             await QuietAsync();
             CollectGarbage(all: true);
         }
@@ -157,7 +158,7 @@ internal sealed class World : IAsyncDisposable
             }
 
             _kubelet.ServeAll();
-            Replicas.Advance(TimeSpan.FromMilliseconds(500));
+            Replicas.Advance(TimeSpan.FromSeconds(1));
             await QuietAsync();
         }
 
@@ -166,10 +167,10 @@ internal sealed class World : IAsyncDisposable
         do
         {
             writes = _api.Writes;
-            for (int i = 0; i < 60; i++)
+            for (int i = 0; i < 12; i++)
             {
                 _kubelet.ServeAll();
-                Replicas.Advance(TimeSpan.FromSeconds(1));
+                Replicas.Advance(TimeSpan.FromSeconds(5));
                 await QuietAsync();
             }
         }
@@ -189,7 +190,7 @@ internal sealed class World : IAsyncDisposable
     {
         switch (_dice.Next(100))
         {
-            case < 76:
+            case < 74:
                 _kubelet.Serve(canFail: true);
                 break;
             case < 79:
@@ -341,12 +342,14 @@ internal sealed class World : IAsyncDisposable
         }
     }
 
-    // Until the operators that act have seen everything and have nothing to do. What needs time for it gets some.
+    // Until the operators that act have seen everything and have nothing to do. What needs time for it gets some: at once when
+    // nobody works, as after a storm, else only when it takes very long.
     private async Task QuietAsync()
     {
-        for (int i = 0; i < 20_000; i++)
+        for (int i = 0, idle = 0; i < 20_000; i++)
         {
-            if (Replicas.Acting.Any() && Replicas.Acting.All(p => p.IsQuiet) && Replicas.Processes.All(p => p.InFlight == 0))
+            bool isSilent = Replicas.Processes.All(p => p.InFlight == 0);
+            if (isSilent && Replicas.Acting.Any() && Replicas.Acting.All(p => p.IsQuiet))
             {
                 return;
             }
@@ -358,10 +361,12 @@ internal sealed class World : IAsyncDisposable
             }
 
             await Task.Delay(1, TestContext.Current.CancellationToken);
-            if (i % 100 == 99)
+            idle = isSilent ? idle + 1 : 0;
+            if (idle == (Promises.BeforeStep is null ? 5 : 50) || i % 200 == 199)
             {
+                idle = 0;
                 Replicas.Revive();
-                Replicas.Advance(TimeSpan.FromMilliseconds(250));
+                Replicas.Advance(TimeSpan.FromMilliseconds(500));
             }
         }
 

@@ -266,37 +266,38 @@ internal sealed class FakeApi : IAsyncDisposable
     {
         long version = long.Parse(context.Request.Query["resourceVersion"].ToString(), CultureInfo.InvariantCulture);
         string selector = context.Request.Query["labelSelector"].ToString();
+        int epoch = Store.WatchEpoch;
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
         context.Response.ContentType = "application/json";
         await context.Response.StartAsync(context.RequestAborted);
         while (!context.RequestAborted.IsCancellationRequested)
         {
             Task changed = Store.NextChange;
-            if (version < Store.OldestKept)
+            if (Store.Since(path, selector, version) is not var (news, upTo))
             {
                 JsonObject expired = new StoreException(HttpStatusCode.Gone, "Expired", "too old resource version").ToStatus();
                 await LineAsync(context, new JsonObject { ["type"] = "ERROR", ["object"] = expired });
                 return;
             }
 
-            (IReadOnlyList<(long Version, JsonObject Line)> news, version) = Store.Since(path, selector, version);
+            version = upTo;
             if (Distortion is { } distortion)
             {
-                if (!await distortion.WriteAsync(context, [.. news.Select(n => n.Line)], version))
+                if (!await distortion.WriteAsync(context, [.. news], version))
                 {
                     return;
                 }
             }
             else
             {
-                foreach ((long _, JsonObject line) in news)
+                foreach (JsonObject line in news)
                 {
                     await LineAsync(context, line);
                 }
             }
 
             await changed.WaitAsync(context.RequestAborted);
-            if (Store.EndWatches)
+            if (Store.WatchEpoch != epoch)
             {
                 return;
             }

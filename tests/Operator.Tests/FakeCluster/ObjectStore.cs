@@ -39,15 +39,16 @@ internal sealed class ObjectStore
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Dictionary<string, long> _latest = [];
     private long _version = 100;
+
+    // Watches from before this version are told that it is gone.
+    private long _oldestKept;
     private int _uids;
 
     /// <summary>Clock of timestamps; without one it is always the beginning of 2026.</summary>
     public TimeProvider? Time { get; set; }
 
-    /// <summary>Watches from before this version are told that it is gone.</summary>
-    public long OldestKept { get; private set; }
-
-    public bool EndWatches { get; private set; }
+    /// <summary>Watches that began before this number was raised end.</summary>
+    public int WatchEpoch { get; private set; }
 
     /// <summary>Called for every created object, before it is stored.</summary>
     public Action<string, JsonObject>? Creating { get; set; }
@@ -299,11 +300,17 @@ internal sealed class ObjectStore
         }
     }
 
-    /// <summary>What happened after a version to the objects of a watch, and the version of the whole store at that moment.</summary>
-    public (IReadOnlyList<(long Version, JsonObject Line)> Lines, long UpTo) Since(ResourcePath path, string selector, long version)
+    /// <summary>What happened after a version to the objects of a watch, and the version of the whole store at that moment;
+    /// null when that version is not kept any more.</summary>
+    public (IReadOnlyList<JsonObject> Lines, long UpTo)? Since(ResourcePath path, string selector, long version)
     {
         lock (_lock)
         {
+            if (version < _oldestKept)
+            {
+                return null;
+            }
+
             int first = _history.Count;
             while (first > 0 && _history[first - 1].Version > version)
             {
@@ -313,7 +320,7 @@ internal sealed class ObjectStore
             return ([.. _history.Skip(first)
                 .Where(h => h.Plural == path.Plural && Selected(h.Object, selector)
                     && (path.Namespace is null || path.Namespace == (string?)h.Object["metadata"]!["namespace"]))
-                .Select(h => (h.Version, new JsonObject { ["type"] = h.Type, ["object"] = h.Object.DeepClone() }))], _version);
+                .Select(h => new JsonObject { ["type"] = h.Type, ["object"] = h.Object.DeepClone() })], _version);
         }
     }
 
@@ -323,22 +330,19 @@ internal sealed class ObjectStore
         lock (_lock)
         {
             _history.Clear();
-            OldestKept = ++_version;
+            _oldestKept = ++_version;
             Signal();
         }
     }
 
     /// <summary>Closes every watch in good order.</summary>
-    public async Task EndWatchesAsync()
+    public void EndWatches()
     {
         lock (_lock)
         {
-            EndWatches = true;
+            WatchEpoch++;
             Signal();
         }
-
-        await Task.Delay(50);
-        EndWatches = false;
     }
 
     private JsonObject Find(ResourcePath path) =>
@@ -354,7 +358,7 @@ internal sealed class ObjectStore
         if (_history.Count >= MostHistory)
         {
             _history.RemoveRange(0, MostHistory / 2);
-            OldestKept = _history[0].Version - 1;
+            _oldestKept = _history[0].Version - 1;
         }
 
         _history.Add((_version, plural, type, current.DeepClone().AsObject()));

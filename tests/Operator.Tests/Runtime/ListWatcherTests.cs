@@ -71,12 +71,15 @@ public sealed class ListWatcherTests : IAsyncLifetime
         Start();
         await Holds("a");
 
-        await _api.Store.EndWatchesAsync();
+        await Until(() =>
+        {
+            _api.Store.EndWatches();
+            return _api.Watches.Count >= 2;
+        }, "another watch");
         Create("b");
         await Holds("a", "b");
 
         Assert.Single(_api.Requests);
-        Assert.True(_api.Watches.Count >= 2);
     }
 
     [Fact]
@@ -198,10 +201,8 @@ public sealed class ListWatcherTests : IAsyncLifetime
             await Task.Delay(Timeout.Infinite, context.RequestAborted); // not even headers
             return true;
         };
-        _client.Dispose();
-        _client = new Kubernetes(new KubernetesClientConfiguration { Host = _api.Address, HttpClientTimeout = TimeSpan.FromSeconds(2) });
         Create("a");
-        Start(Fast);
+        Start(Fast with { Idle = TimeSpan.FromMilliseconds(500) });
         await Holds("a");
 
         Create("b");

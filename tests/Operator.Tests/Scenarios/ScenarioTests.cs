@@ -16,7 +16,7 @@ public sealed partial class ScenarioTests
     {
         HashSet<string> tests = [.. Directory.EnumerateFiles(RepositoryFiles.Path("tests"), "*.cs", SearchOption.AllDirectories).SelectMany(TestsOf)];
 
-        Assert.All(ScenarioTable.All.SelectMany(s => s.Tests), t => Assert.Contains(t, tests));
+        Assert.All(ScenarioTable.All.SelectMany(s => s.Tests), test => Assert.Contains(test, tests));
     }
 
     // Tests of other programs are known by their text: those of the real cluster run elsewhere.
