@@ -17,13 +17,16 @@ internal sealed class ControlPlane : IAsyncDisposable
 
     private ControlPlane(string folder, string server, string token, string fingerprint)
     {
-        (Folder, Server) = (folder, server);
+        (Folder, Server, Token) = (folder, server, token);
         Api = new ApiClient(server, token, fingerprint);
     }
 
     public string Folder { get; }
 
     public string Server { get; }
+
+    /// <summary>The administrator's.</summary>
+    public string Token { get; }
 
     public ApiClient Api { get; }
 

@@ -33,14 +33,13 @@ internal sealed class OperatorProgram : IAsyncDisposable
     {
         FaultyProxy proxy = await FaultyProxy.StartAsync(plane, name, faults, ledger);
         var program = new OperatorProgram(plane, proxy, name);
-        string token = Regex.Match(await File.ReadAllTextAsync(plane.Kubeconfig), @"token: (\w+)").Groups[1].Value;
         await File.WriteAllTextAsync(program._kubeconfig, $$"""
             apiVersion: v1
             kind: Config
             current-context: test
             contexts: [{ name: test, context: { cluster: test, user: test } }]
             clusters: [{ name: test, cluster: { server: "{{proxy.Address}}" } }]
-            users: [{ name: test, user: { token: {{token}} } }]
+            users: [{ name: test, user: { token: {{plane.Token}} } }]
             """);
         program._run = program.RunAsync();
         return program;
