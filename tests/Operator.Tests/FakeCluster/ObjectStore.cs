@@ -38,7 +38,7 @@ internal sealed class ObjectStore
     private readonly List<(long Version, string Plural, string Type, JsonObject Object)> _history = [];
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Dictionary<string, long> _latest = [];
-    private readonly Dictionary<string, (long Version, Queue<JsonObject> Rest)> _lists = [];
+    private readonly Dictionary<string, (long Version, Queue<JsonObject> Left)> _lists = [];
     private long _version = 100;
 
     // Watches from before this version are told that it is gone.
@@ -88,19 +88,19 @@ internal sealed class ObjectStore
                 _lists[token] = (_version, new Queue<JsonObject>(_objects.Where(o => Matches(o.Key, o.Value, path, selector)).Select(o => o.Value.DeepClone().AsObject())));
             }
 
-            if (!_lists.TryGetValue(token, out (long Version, Queue<JsonObject> Rest) list))
+            if (!_lists.TryGetValue(token, out (long Version, Queue<JsonObject> Left) list))
             {
                 throw new StoreException(HttpStatusCode.Gone, "Expired", "the continue token is too old");
             }
 
             var metadata = new JsonObject { ["resourceVersion"] = Text(list.Version) };
             var items = new JsonArray();
-            while (list.Rest.Count > 0 && (limit == 0 || items.Count < limit))
+            while (list.Left.Count > 0 && (limit == 0 || items.Count < limit))
             {
-                items.Add(list.Rest.Dequeue());
+                items.Add(list.Left.Dequeue());
             }
 
-            if (list.Rest.Count > 0)
+            if (list.Left.Count > 0)
             {
                 metadata["continue"] = token;
             }
