@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Text.RegularExpressions;
 using DeepSpeedSharp.Operator.Benchmarks;
 
 namespace DeepSpeedSharp.Operator.Server.Tests;

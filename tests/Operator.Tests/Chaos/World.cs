@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Operator.Api.Schema;
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text.Json.Nodes;
@@ -66,7 +67,12 @@ internal sealed class World : IAsyncDisposable
         }
     }
 
-    public static async Task<World> StartAsync(Replication replication, int seed) => new(await FakeApi.StartAsync(), replication, seed);
+    public static async Task<World> StartAsync(Replication replication, int seed)
+    {
+        FakeApi api = await FakeApi.StartAsync();
+        api.Definition = JobDefinition.Build();
+        return new World(api, replication, seed);
+    }
 
     /// <summary>A step of a calm day: one thing happens, the operator does what it does, and everything is judged.</summary>
     public async Task CalmStepAsync()

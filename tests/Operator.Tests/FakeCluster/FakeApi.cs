@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Net;
 using System.Text;
 using System.Text.Json.Nodes;
-using DeepSpeedSharp.Operator.Api.Schema;
 using k8s;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -24,6 +23,9 @@ internal sealed class FakeApi : IAsyncDisposable
     private FakeApi(WebApplication server) => _server = server;
 
     public ObjectStore Store { get; } = new();
+
+    /// <summary>The definition of DeepSpeedJob, where somebody asks for it.</summary>
+    public JsonNode? Definition { get; set; }
 
     /// <summary>Whether every connection is cut.</summary>
     public bool IsDown { get; private set; }
@@ -241,7 +243,7 @@ internal sealed class FakeApi : IAsyncDisposable
             return context.Request.Method switch
             {
                 "GET" when path.Plural == "policy" => (HttpStatusCode.OK, JsonNode.Parse("""{"versions":[{"version":"v1"}]}""")!),
-                "GET" when path.Plural == "customresourcedefinitions" => (HttpStatusCode.OK, JobDefinition.Build()),
+                "GET" when path.Plural == "customresourcedefinitions" => (HttpStatusCode.OK, Definition?.DeepClone() ?? throw new StoreException(HttpStatusCode.NotFound, "NotFound", "no definition")),
                 "GET" when path.Plural == "secrets" => throw new StoreException(HttpStatusCode.Forbidden, "Forbidden", "nobody needs to read secrets"),
                 "GET" when path.Name is null => (HttpStatusCode.OK, Store.List(
                     path, Query("labelSelector") ?? "", int.Parse(Query("limit") ?? "0", CultureInfo.InvariantCulture), Query("continue"))),

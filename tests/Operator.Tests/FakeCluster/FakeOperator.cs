@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Operator.Api.Schema;
 using System.Text;
 using System.Text.Json.Nodes;
 
@@ -27,7 +28,9 @@ internal sealed class FakeOperator : IAsyncDisposable
 
     public static async Task<FakeOperator> StartAsync(OperatorOptions? options = null, Action<FakeApi>? before = null)
     {
-        var fake = new FakeOperator(await FakeApi.StartAsync());
+        FakeApi api = await FakeApi.StartAsync();
+        api.Definition = JobDefinition.Build();
+        var fake = new FakeOperator(api);
         before?.Invoke(fake.Api);
         fake.Start(options ?? new OperatorOptions());
         return fake;
