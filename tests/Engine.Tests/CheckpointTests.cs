@@ -138,11 +138,15 @@ public sealed class CheckpointTests : IDisposable
         Assert.Contains($"{ModelFile} is 100 bytes", message, StringComparison.Ordinal);
     }
 
-    [Fact]
-    public void Load_LatestNamesAFolderThatIsGone_TakesTheNewestCompleteOne()
+    [Theory]
+    [InlineData("global_step9")]
+    [InlineData("../elsewhere")]
+    [InlineData("..")]
+    [InlineData("a\0b")]
+    public void Load_LatestNamesNoCheckpoint_TakesTheNewestCompleteOne(string latest)
     {
         Ranks.Run(1, group => Train(group, steps: 2, save: _folder, load: null));
-        File.WriteAllText(Path.Combine(_folder, "latest"), "global_step9");
+        File.WriteAllText(Path.Combine(_folder, "latest"), latest);
         Directory.CreateDirectory(Path.Combine(_folder, "global_step9"));
 
         (_, JsonObject? state) = Ranks.Run(1, group => Train(group, steps: 0, save: null, load: _folder))[0];
