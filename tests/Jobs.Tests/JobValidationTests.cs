@@ -55,12 +55,12 @@ public sealed class JobValidationTests
     public void Check_ManyProblems_ReportsAllAtOnce()
     {
         IReadOnlyList<ConfigError> errors = Check("""
-            { numNodes: 0, gpusPerNode: 99, scheduling: { queue: a }, env: [{ name: RANK }], checkpoint: {}, resources: { claims: [] } }
+            { numNodes: 0, gpusPerNode: 99, env: [{ name: RANK }], checkpoint: {}, resources: { claims: [] } }
             """);
 
         Assert.Equal(
         [
-            "spec.checkpoint", "spec.env[0].name", "spec.gpusPerNode", "spec.numNodes", "spec.resources.claims", "spec.scheduling.queue",
+            "spec.checkpoint", "spec.env[0].name", "spec.gpusPerNode", "spec.numNodes", "spec.resources.claims",
         ], errors.Select(e => e.Path).Order(StringComparer.Ordinal));
     }
 

@@ -1,4 +1,7 @@
+using System.Text;
+using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Tests.FakeCluster;
+using k8s.Models;
 
 namespace DeepSpeedSharp.Operator.Tests;
 
@@ -51,5 +54,26 @@ public sealed class OperatorMetricsTests
         Assert.Contains("""deepspeedjob_restarts{namespace="default",name="a"} 0""", running);
         Assert.Contains("""deepspeedjob_time_to_running_seconds_count{namespace="default"} 1""", running);
         Assert.DoesNotContain("deepspeedjob_last_checkpoint_timestamp_seconds{", running);
+    }
+
+    [Fact]
+    public async Task StatusWritten_AllNodesRunAgain_TimesTheRestart()
+    {
+        DateTimeOffset failed = DateTimeOffset.UnixEpoch;
+        var metrics = new OperatorMetrics();
+        DeepSpeedJobStatus before = new DeepSpeedJobStatus { Attempt = 2 }.With(failed, ConditionTypes.Restarting, true, Reasons.NodeFailed);
+        DeepSpeedJobStatus waiting = before with { Phase = Phases.Starting };
+        DeepSpeedJobStatus after = waiting.With(failed.AddSeconds(45), ConditionTypes.Restarting, false, Reasons.AllNodesReady)
+            .With(failed.AddSeconds(45), ConditionTypes.Running, true, Reasons.AllNodesReady);
+
+        metrics.StatusWritten(Job(before), waiting, failed.AddSeconds(30));
+        metrics.StatusWritten(Job(waiting), after, failed.AddSeconds(45));
+        metrics.StatusWritten(Job(after), after with { Message = "on" }, failed.AddSeconds(60));
+
+        using var stream = new MemoryStream();
+        await metrics.Registry.CollectAndExportAsTextAsync(stream, TestContext.Current.CancellationToken);
+        Assert.Contains("""deepspeedjob_restart_duration_seconds_sum{namespace="default"} 45""", Encoding.UTF8.GetString(stream.ToArray()));
+
+        static DeepSpeedJob Job(DeepSpeedJobStatus status) => new() { Metadata = new V1ObjectMeta { Name = "a", NamespaceProperty = "default" }, Status = status };
     }
 }

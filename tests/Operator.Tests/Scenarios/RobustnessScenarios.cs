@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using DeepSpeedSharp.Operator.Api.Schema;
 using DeepSpeedSharp.Operator.Runtime;
 using DeepSpeedSharp.Operator.Tests.Chaos;
 using DeepSpeedSharp.Operator.Tests.FakeCluster;
@@ -78,6 +79,7 @@ public sealed class RobustnessScenarios
     {
         var time = new ProcessClock(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
         await using FakeApi api = await FakeApi.StartAsync();
+        api.Definition = JobDefinition.Build();
         api.Store.Time = time;
         int silent = 0;
         api.Intercept = async context =>
@@ -216,6 +218,7 @@ public sealed class RobustnessScenarios
         const int jobs = 1000;
         var time = new ProcessClock(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
         await using FakeApi api = await FakeApi.StartAsync();
+        api.Definition = JobDefinition.Build();
         api.Store.Time = time;
         await using var process = new OperatorProcess(api, "operator", time, new OperatorOptions { RequestsPerSecond = 10_000, RequestBurst = 10_000 }, pageSize: 500);
         var running = new System.Collections.Concurrent.ConcurrentQueue<string>();
