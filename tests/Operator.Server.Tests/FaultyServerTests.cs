@@ -8,12 +8,12 @@ namespace DeepSpeedSharp.Operator.Server.Tests;
 
 /// <summary>Two operators, one real API server, and between them a proxy that fails one request of five, and watches more often.
 /// Meanwhile operators are killed, and stopped for half a minute.</summary>
-/// <remarks><c>FAULTS_SEED</c> repeats the draws of a run; the order of requests is another matter.</remarks>
+/// <remarks><c>FAULTS_JOBS</c> makes it longer (4 jobs in each of three waves; 12 take five minutes). <c>FAULTS_SEED</c> repeats the draws of a run; the order of requests is another matter.</remarks>
 [Trait("Category", "Cluster")]
 public sealed class FaultyServerTests
 {
     private const double Rate = 0.2;
-    private const int JobsOfAWave = 12;
+    private static readonly int JobsOfAWave = int.TryParse(Environment.GetEnvironmentVariable("FAULTS_JOBS"), out int jobs) ? jobs : 4;
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(8);
 
     /// <summary>Scenarios 61 and 63 with everything real but the pods, and 60 and 62 as far as a proxy can bring them about.</summary>

@@ -1,7 +1,7 @@
-using DeepSpeedSharp.Operator.Api.Schema;
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text.Json.Nodes;
+using DeepSpeedSharp.Operator.Api.Schema;
 using DeepSpeedSharp.Operator.Tests.FakeCluster;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Time.Testing;

@@ -1,6 +1,6 @@
-using DeepSpeedSharp.Operator.Api.Schema;
 using System.Text;
 using System.Text.Json.Nodes;
+using DeepSpeedSharp.Operator.Api.Schema;
 
 namespace DeepSpeedSharp.Operator.Tests.FakeCluster;
 
