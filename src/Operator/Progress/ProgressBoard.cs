@@ -36,13 +36,17 @@ internal sealed class ProgressBoard
         return before?.Report != report;
     }
 
-    /// <summary>Notes the steps of all nodes.</summary>
+    /// <summary>Notes the steps of all nodes. One that has answered since training stopped moving is not stuck itself, even when it
+    /// answers too late another time, as on a machine with much to do.</summary>
     /// <param name="key">Namespace and name of the job.</param>
     /// <param name="uid">Identity of the job object.</param>
     /// <param name="attempt">The attempt that was asked.</param>
     /// <param name="steps">Step of each node; null for one that did not answer.</param>
-    public void Note(string key, string uid, int attempt, IReadOnlyDictionary<int, long?> steps) =>
-        _latest[key] = (Latest(key, uid, attempt) ?? new BoardEntry(uid, attempt, null, null, Nobody)) with { NodeSteps = steps };
+    public void Note(string key, string uid, int attempt, IReadOnlyDictionary<int, long?> steps)
+    {
+        BoardEntry entry = Latest(key, uid, attempt) ?? new BoardEntry(uid, attempt, null, null, Nobody);
+        _latest[key] = entry with { NodeSteps = steps.ToDictionary(s => s.Key, s => s.Value ?? entry.NodeSteps.GetValueOrDefault(s.Key)) };
+    }
 
     /// <summary>Forgets a job.</summary>
     public void Forget(string key) => _latest.TryRemove(key, out _);
