@@ -6,11 +6,11 @@ namespace DeepSpeedSharp.Operator.Cluster.Tests;
 /// namespace, so they are sent from outside.</summary>
 internal static class PodProcesses
 {
-    /// <summary>The worker of a pod with one rank.</summary>
+    /// <summary>The worker of a pod with one rank: not the init that started it, whose command line names it too.</summary>
     public static async Task<int> WorkerAsync(Job job, string pod)
     {
         string uid = await job.PodFieldAsync(pod, ".metadata.uid");
-        int[] workers = [.. Of(uid).Where(id => Read($"/proc/{id}/cmdline").Contains("deepspeed-worker", StringComparison.Ordinal))];
+        int[] workers = [.. Of(uid).Where(id => Read($"/proc/{id}/cmdline").Split('\0')[0].EndsWith("/deepspeed-worker", StringComparison.Ordinal))];
         Assert.True(workers.Length > 0, $"no worker process of {pod} on this machine");
         return workers[0];
     }
