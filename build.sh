@@ -4,6 +4,7 @@
 #
 #   ./build.sh              everything
 #   ./build.sh --fast       without the cluster tests, and those on three hosts of a network on this machine
+#   ./build.sh --long       also two operators behind a faulty API server, and 10,000 random events (some minutes more)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -59,10 +60,15 @@ for project in Config.Tests Jobs.Tests Architecture.Tests Engine.Tests Worker.Te
 done
 
 if [ "${1:-}" != "--fast" ]; then
-  for project in Operator.Server.Tests Operator.Cluster.Tests; do
-    step "$project"
-    run_tests "$project"
-  done
+  step "Operator.Cluster.Tests"
+  run_tests Operator.Cluster.Tests
+fi
+
+if [ "${1:-}" = "--long" ]; then
+  step "Operator.Server.Tests"
+  run_tests Operator.Server.Tests
+  step "random events"
+  RANDOM_EVENTS=10000 run_tests Operator.Tests --filter "FullyQualifiedName~RandomEventsTests"
 fi
 
 step "done"
