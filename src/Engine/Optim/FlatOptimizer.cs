@@ -58,15 +58,22 @@ public abstract class FlatOptimizer : IDisposable
     /// <param name="lowPrecision">[n] bf16 or fp16: receives the new values, rounded; null when the model is fp32.</param>
     internal void Step(Tensor values, Tensor gradients, in StepScale scale, Tensor? lowPrecision)
     {
-        BeginUpdate(scale);
-        UpdatePart(new ElementRange(0, Elements), values, gradients, [.. _states.Select(s => s.State)], scale, lowPrecision);
+        using IDisposable noGrad = no_grad();
+        using DisposeScope tensors = NewDisposeScope();
+        Begin(scale);
+        UpdateElements(new ElementRange(0, Elements), values, gradients, [.. _states.Select(s => s.State)], scale, lowPrecision);
     }
 
     /// <summary>Begins an update that is made in parts: <see cref="UpdatePart"/> follows for each.</summary>
     internal void BeginUpdate(in StepScale scale)
     {
         using IDisposable noGrad = no_grad();
-        using DisposeScope scope = NewDisposeScope();
+        using DisposeScope tensors = NewDisposeScope();
+        Begin(scale);
+    }
+
+    private void Begin(in StepScale scale)
+    {
         Steps++;
         BeginStep(scale);
     }
