@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using DeepSpeedSharp.Engine.Native;
 
 namespace DeepSpeedSharp.Engine.Comm.Nccl;
@@ -14,9 +13,6 @@ internal sealed unsafe class NcclCommunicator : IDisposable
     private const int Success = 0, InvalidUsage = 5, InProgress = 7;
 
     private static readonly TimeSpan EndTimeout = TimeSpan.FromSeconds(10);
-
-    // Queueing takes NCCL some ten microseconds; in stage 3 there are hundreds of collectives in a step.
-    private static readonly TimeSpan ShortWait = TimeSpan.FromMilliseconds(2);
 
     private readonly NcclLibrary _nccl = NcclLibrary.Loaded;
     private readonly TimeSpan _timeout;
@@ -178,8 +174,7 @@ internal sealed unsafe class NcclCommunicator : IDisposable
     // The communicator may be used again only when what was started has been queued.
     private void Await(int status, string operation, TimeSpan? limit, Task<PeerLostException>? lost = null)
     {
-        long start = Stopwatch.GetTimestamp();
-        var spin = new SpinWait();
+        var wait = new ShortWait();
         while (status == InProgress)
         {
             ThrowIfFailed();
@@ -188,7 +183,7 @@ internal sealed unsafe class NcclCommunicator : IDisposable
                 throw lost.Result;
             }
 
-            TimeSpan waited = Stopwatch.GetElapsedTime(start);
+            TimeSpan waited = wait.Waited;
             if (waited > (limit ?? _timeout))
             {
                 throw new PeerLostException(-1, $"{_who}: {operation} could not begin within {waited.TotalSeconds:0} s: some rank has "
@@ -197,7 +192,7 @@ internal sealed unsafe class NcclCommunicator : IDisposable
                     + $"See docs/communication.md#nccl.{NcclEnvironment.Sentence()}");
             }
 
-            spin.SpinOnce(waited < ShortWait ? -1 : 20); // -1: yields, but never sleeps for a millisecond
+            wait.Pause();
             int state;
             int asked = _nccl.CommGetAsyncError(_communicator, &state);
             status = asked != Success ? asked : state;

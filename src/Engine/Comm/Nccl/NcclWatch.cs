@@ -10,7 +10,6 @@ namespace DeepSpeedSharp.Engine.Comm.Nccl;
 internal sealed class NcclWatch : IDisposable
 {
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(1);
-    private static readonly TimeSpan ShortWait = TimeSpan.FromMilliseconds(2);
     private static readonly TimeSpan IdlePause = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan ErrorPeriod = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(5);
@@ -132,11 +131,10 @@ internal sealed class NcclWatch : IDisposable
     // Ends: launching has a timeout of its own, and what is given up fails at once.
     private static void AwaitLaunch(QueuedCollective.Turn turn)
     {
-        long start = Stopwatch.GetTimestamp();
-        var spin = new SpinWait();
+        var wait = new ShortWait();
         while (!turn.IsLaunched)
         {
-            spin.SpinOnce(Stopwatch.GetElapsedTime(start) < ShortWait ? -1 : 20);
+            wait.Pause();
         }
     }
 
@@ -230,8 +228,7 @@ internal sealed class NcclWatch : IDisposable
 
             if (turn.Refusal is { } refusal)
             {
-                turn.Completion.TrySetException(refusal);
-                _ = turn.Completion.Task.Exception; // observed: the handle may have no reader
+                turn.Fault(refusal);
                 continue;
             }
 
@@ -264,8 +261,7 @@ internal sealed class NcclWatch : IDisposable
                 _spare.Push(collective);
             }
 
-            turn.Completion.TrySetException(failure);
-            _ = turn.Completion.Task.Exception; // observed: the handle may have no reader
+            turn.Fault(failure);
         }
 
         bool IsDrained() => Volatile.Read(ref _launching) == 0 && _communicator.Stream.IsDone;

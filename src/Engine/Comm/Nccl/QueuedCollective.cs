@@ -27,6 +27,13 @@ internal sealed class QueuedCollective : IDisposable
 
         /// <summary>What was wrong with the call itself.</summary>
         public Exception? Refusal { get; set; }
+
+        /// <summary>Ends it with an error.</summary>
+        public void Fault(Exception error)
+        {
+            Completion.TrySetException(error);
+            _ = Completion.Task.Exception; // observed: the handle may have no reader
+        }
     }
 
     private Tensor[] _held = [];
