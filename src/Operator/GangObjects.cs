@@ -134,18 +134,10 @@ internal sealed class GangObjects(ApiConnection api, JobObjects objects, ObjectC
             return;
         }
 
-        string collection = Collection(scheduler, job.Metadata.NamespaceProperty);
         try
         {
-            string selector = Uri.EscapeDataString($"{JobLabels.JobUid}={job.Metadata.Uid}");
-            JsonElement list = await api.GetAsync($"{collection}?labelSelector={selector}", cancel);
-            foreach (JsonElement metadata in list.GetProperty("items").EnumerateArray().Select(g => g.GetProperty("metadata")))
-            {
-                if (metadata.Text("name") != except)
-                {
-                    await api.DeleteAsync($"{collection}/{metadata.Text("name")}", metadata.Text("uid")!, null, cancel);
-                }
-            }
+            await api.DeleteAllAsync(Collection(scheduler, job.Metadata.NamespaceProperty), $"{JobLabels.JobUid}={job.Metadata.Uid}",
+                metadata => metadata.Text("name") != except, cancel);
         }
         catch (ApiException e) when (e.Code is HttpStatusCode.NotFound or HttpStatusCode.Forbidden)
         {
@@ -156,26 +148,23 @@ internal sealed class GangObjects(ApiConnection api, JobObjects objects, ObjectC
     private async Task NeedAsync(GangScheduler scheduler, CancellationToken cancel)
     {
         DateTimeOffset now = time.GetUtcNow();
+        bool? known;
         lock (_looks)
         {
-            if (_looks.TryGetValue(scheduler, out (bool IsServed, DateTimeOffset At) look) && (look.IsServed || now - look.At < BetweenLooks))
-            {
-                if (look.IsServed)
-                {
-                    return;
-                }
+            known = _looks.TryGetValue(scheduler, out (bool IsServed, DateTimeOffset At) look) && (look.IsServed || now - look.At < BetweenLooks)
+                ? look.IsServed : null;
+        }
 
-                throw Missing(scheduler);
+        if (known is null)
+        {
+            known = await IsServedAsync(scheduler, cancel);
+            lock (_looks)
+            {
+                _looks[scheduler] = (known.Value, now);
             }
         }
 
-        bool isServed = await IsServedAsync(scheduler, cancel);
-        lock (_looks)
-        {
-            _looks[scheduler] = (isServed, now);
-        }
-
-        if (!isServed)
+        if (known == false)
         {
             throw Missing(scheduler);
         }

@@ -279,19 +279,10 @@ internal sealed class JobObjects(
             return;
         }
 
-        string selector = Uri.EscapeDataString($"{JobLabels.JobUid}={owner.Uid},{JobLabels.Attempt}!={attempt}");
-        JsonElement list = await api.GetAsync($"{Core(owner.Namespace, "configmaps")}?labelSelector={selector}", cancel);
-        foreach (JsonElement map in list.GetProperty("items").EnumerateArray())
-        {
-            // One of an attempt that is not known here belongs to an operator that knows more.
-            JsonElement metadata = map.GetProperty("metadata");
-            if (!int.TryParse(metadata.Get("labels").Text(JobLabels.Attempt), NumberStyles.None, CultureInfo.InvariantCulture, out int old) || old > attempt)
-            {
-                continue;
-            }
-
-            await api.DeleteAsync($"{Core(owner.Namespace, "configmaps")}/{metadata.Text("name")}", metadata.Text("uid")!, null, cancel);
-        }
+        // One of an attempt that is not known here belongs to an operator that knows more.
+        await api.DeleteAllAsync(Core(owner.Namespace, "configmaps"), $"{JobLabels.JobUid}={owner.Uid},{JobLabels.Attempt}!={attempt}",
+            metadata => int.TryParse(metadata.Get("labels").Text(JobLabels.Attempt), NumberStyles.None, CultureInfo.InvariantCulture, out int old)
+                && old <= attempt, cancel);
     }
 
     // Only created and deleted: the operator may not read secrets. One that is there already was made by an earlier pass for

@@ -188,5 +188,6 @@ internal sealed class JobOperator : IDisposable
         _pods.Dispose();
         _services.Dispose();
         _nodes?.Dispose();
+        _groups.Dispose();
     }
 }

@@ -23,7 +23,6 @@ internal static class LaunchCommand
             _ = options.DryRun ? null : UserProgram.Of(options).Locate(options, machine.Environment.GetValueOrDefault("PATH"), CommandTable.Names);
         }
 
-
         // Beside a plan, which may be JSON, nothing else goes to the output.
         bool isQuiet = options.Verbosity == Verbosity.Quiet;
         RunConsole console = options.DryRun ? new RunConsole(Console.Error, Console.Error, colours: false, isQuiet) : RunConsole.OfProcess(isQuiet);

@@ -51,8 +51,8 @@ internal sealed class ApiConnection(ApiEndpoint client, TimeProvider time, Func<
     /// <param name="body">What this operator wants of it, with apiVersion, kind and name.</param>
     /// <param name="manager">Owner of these fields from now on.</param>
     /// <param name="cancel">Ends the request.</param>
-    public Task<JsonElement> ApplyAsync(string path, object body, string manager, CancellationToken cancel) => SendAsync(
-        HttpMethod.Patch, $"{path}?fieldManager={manager}&force=true", KubernetesJson.Serialize(body), "application/apply-patch+yaml", cancel);
+    public Task<JsonElement> ApplyAsync(string path, object body, string manager, CancellationToken cancel) =>
+        ApplyAsync(path, manager, KubernetesJson.Serialize(body), cancel);
 
     /// <summary>Applies a JSON merge patch.</summary>
     public Task<JsonElement> MergePatchAsync(string path, string patch, CancellationToken cancel) =>
@@ -101,6 +101,20 @@ internal sealed class ApiConnection(ApiEndpoint client, TimeProvider time, Func<
         catch (ApiException e) when (e.Code == System.Net.HttpStatusCode.NotFound || e.IsConflict)
         {
             return false;
+        }
+    }
+
+    /// <summary>Deletes objects that have labels, one by one.</summary>
+    /// <param name="collection">Path of the collection.</param>
+    /// <param name="labels">The labels, as a selector.</param>
+    /// <param name="goes">Says of an object's metadata whether it is to go.</param>
+    /// <param name="cancel">Ends the requests.</param>
+    public async Task DeleteAllAsync(string collection, string labels, Func<JsonElement, bool> goes, CancellationToken cancel)
+    {
+        JsonElement list = await GetAsync($"{collection}?labelSelector={Uri.EscapeDataString(labels)}", cancel);
+        foreach (JsonElement metadata in list.GetProperty("items").EnumerateArray().Select(item => item.GetProperty("metadata")).Where(goes))
+        {
+            await DeleteAsync($"{collection}/{metadata.GetProperty("name").GetString()}", metadata.GetProperty("uid").GetString(), null, cancel);
         }
     }
 
