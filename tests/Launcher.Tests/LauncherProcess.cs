@@ -4,7 +4,7 @@ using System.Text;
 namespace DeepSpeedSharp.Launcher.Tests;
 
 /// <summary>The built <c>deepspeed</c> program, running.</summary>
-internal sealed class LauncherProcess : IDisposable
+internal sealed partial class LauncherProcess : IDisposable
 {
     private static readonly TimeSpan Longest = TimeSpan.FromSeconds(120);
     private readonly Process _process;
@@ -32,6 +32,12 @@ internal sealed class LauncherProcess : IDisposable
             }
         }
     }
+
+    /// <summary>Number of the process.</summary>
+    public int Id => _process.Id;
+
+    /// <summary>Its exit code; null while it runs.</summary>
+    public int? ExitCode => _process.HasExited ? _process.ExitCode : null;
 
     /// <summary>Starts the program in a folder.</summary>
     public static LauncherProcess Start(string folder, params string[] args) => Start(folder, [], args);
@@ -75,32 +81,34 @@ internal sealed class LauncherProcess : IDisposable
     }
 
     /// <summary>Waits for the end and for all output.</summary>
-    public async Task<int> ExitAsync()
+    /// <param name="limit">Longest wait; two minutes when left out.</param>
+    public async Task<int> ExitAsync(TimeSpan? limit = null)
     {
-        await WithinAsync(_ended, "the end of the launcher");
+        await WithinAsync(_ended, "the end of the launcher", limit ?? Longest);
         return _process.ExitCode;
     }
 
     /// <summary>Waits until a text was printed.</summary>
-    public async Task PrintsAsync(string text)
+    /// <param name="text">The text.</param>
+    /// <param name="limit">Longest wait; two minutes when left out.</param>
+    public async Task PrintsAsync(string text, TimeSpan? limit = null)
     {
         // Asked in this order: what was printed last is there when the end is.
-        await UntilAsync(() => _ended.IsCompleted || Text.Contains(text, StringComparison.Ordinal), $"\"{text}\"");
+        await UntilAsync(() => _ended.IsCompleted || Text.Contains(text, StringComparison.Ordinal), $"\"{text}\"", limit: limit);
         Assert.Contains(text, Text, StringComparison.Ordinal);
     }
 
     /// <summary>Waits for a condition.</summary>
-    public async Task UntilAsync(Func<bool> condition, string what, Func<string>? state = null)
+    public async Task UntilAsync(Func<bool> condition, string what, Func<string>? state = null, TimeSpan? limit = null)
     {
+        TimeSpan longest = limit ?? Longest;
         long begin = Stopwatch.GetTimestamp();
         while (!condition())
         {
-            Assert.True(Stopwatch.GetElapsedTime(begin) < Longest, $"waited {Longest.TotalSeconds} s for {what}; got:\n{Text}{state?.Invoke()}");
+            Assert.True(Stopwatch.GetElapsedTime(begin) < longest, $"waited {longest.TotalSeconds} s for {what}; got:\n{Text}{state?.Invoke()}");
             await Task.Delay(20, TestContext.Current.CancellationToken);
         }
     }
-
-    public void Send(int signal) => Assert.Equal(0, Libc.Send(_process.Id, signal));
 
     /// <summary>The text after a marker on its line, for example a process id that a worker printed.</summary>
     public string After(string marker) =>
@@ -124,15 +132,15 @@ internal sealed class LauncherProcess : IDisposable
         }
     }
 
-    private async Task WithinAsync(Task task, string what)
+    private async Task WithinAsync(Task task, string what, TimeSpan longest)
     {
         try
         {
-            await task.WaitAsync(Longest, TestContext.Current.CancellationToken);
+            await task.WaitAsync(longest, TestContext.Current.CancellationToken);
         }
         catch (TimeoutException)
         {
-            Assert.Fail($"waited {Longest.TotalSeconds} s for {what}; got:\n{Text}");
+            Assert.Fail($"waited {longest.TotalSeconds} s for {what}; got:\n{Text}");
         }
     }
 }

@@ -1,6 +1,5 @@
-using System.Diagnostics;
 using System.Globalization;
-using System.Text;
+using DeepSpeedSharp.Launcher.Tests;
 
 namespace DeepSpeedSharp.Operator.Cluster.Tests;
 
@@ -8,48 +7,19 @@ namespace DeepSpeedSharp.Operator.Cluster.Tests;
 internal sealed class LauncherRun : IAsyncDisposable
 {
     private readonly Kubectl _kubectl;
-    private readonly Process _process;
+    private readonly LauncherProcess _process;
     private readonly string _command;
-    private readonly StringBuilder _text = new();
-    private readonly Task _ended;
 
-    private LauncherRun(Kubectl kubectl, Process process, string command)
-    {
-        (_kubectl, _process, _command) = (kubectl, process, command);
-        process.OutputDataReceived += (_, line) => Add(line.Data);
-        process.ErrorDataReceived += (_, line) => Add(line.Data);
-        process.BeginOutputReadLine();
-        process.BeginErrorReadLine();
-        _ended = process.WaitForExitAsync();
-    }
+    private LauncherRun(Kubectl kubectl, LauncherProcess process, string command) => (_kubectl, _process, _command) = (kubectl, process, command);
 
     /// <summary>Everything printed so far.</summary>
-    public string Text
-    {
-        get
-        {
-            lock (_text)
-            {
-                return _text.ToString();
-            }
-        }
-    }
+    public string Text => _process.Text;
 
     /// <summary>Starts the command.</summary>
     public static LauncherRun Start(Kubectl kubectl, params string[] arguments)
     {
-        string own = Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory);
-        string program = Path.GetFullPath(Path.Combine(own, "..", "..", "Launcher", Path.GetFileName(own), "deepspeed"));
-        // A shell without job control starts programs in the background with Ctrl-C ignored, which is inherited.
-        var start = new ProcessStartInfo("env", ["--default-signal=INT,QUIT", program, .. arguments])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            WorkingDirectory = RepositoryFiles.Root,
-        };
-        start.Environment["KUBECONFIG"] = kubectl.Kubeconfig;
         string shown = string.Join(' ', arguments.Select(a => Path.IsPathRooted(a) ? Path.GetRelativePath(RepositoryFiles.Root, a) : a));
-        return new LauncherRun(kubectl, Process.Start(start)!, $"deepspeed {shown}");
+        return new LauncherRun(kubectl, LauncherProcess.Start(RepositoryFiles.Root, [("KUBECONFIG", kubectl.Kubeconfig)], arguments), $"deepspeed {shown}");
     }
 
     /// <summary>Runs the command to its end.</summary>
@@ -60,45 +30,18 @@ internal sealed class LauncherRun : IAsyncDisposable
     }
 
     /// <summary>Waits until a text was printed.</summary>
-    public async Task PrintsAsync(string text, int seconds)
-    {
-        var clock = Stopwatch.StartNew();
-        while (!Text.Contains(text, StringComparison.Ordinal))
-        {
-            Assert.False(_ended.IsCompleted && !Text.Contains(text, StringComparison.Ordinal), $"`{_command}` ended without \"{text}\":\n{Text}");
-            Assert.True(clock.Elapsed.TotalSeconds < seconds, $"`{_command}` did not print \"{text}\" within {seconds} s:\n{Text}");
-            await Task.Delay(50, TestContext.Current.CancellationToken);
-        }
-    }
+    public Task PrintsAsync(string text, int seconds) => _process.PrintsAsync(text, TimeSpan.FromSeconds(seconds));
 
     /// <summary>Sends it a signal.</summary>
     public Task SendAsync(string signal) => PodProcesses.SendAsync(signal, _process.Id);
 
     /// <summary>Waits for its end.</summary>
-    public async Task<int> ExitAsync(int seconds)
-    {
-        await Task.WhenAny(_ended, Task.Delay(TimeSpan.FromSeconds(seconds), TestContext.Current.CancellationToken));
-        Assert.True(_ended.IsCompleted, $"`{_command}` did not end within {seconds} s:\n{Text}");
-        return _process.ExitCode;
-    }
+    public Task<int> ExitAsync(int seconds) => _process.ExitAsync(TimeSpan.FromSeconds(seconds));
 
     public async ValueTask DisposeAsync()
     {
-        string end = _process.HasExited ? string.Create(CultureInfo.InvariantCulture, $"exit code {_process.ExitCode}") : "still runs";
-        if (!_process.HasExited)
-        {
-            _process.Kill(entireProcessTree: true);
-        }
-
-        await _kubectl.NoteAsync($"$ {_command}\n{Text}[{end}]", plain: true);
+        string end = _process.ExitCode is { } code ? string.Create(CultureInfo.InvariantCulture, $"exit code {code}") : "still runs";
         _process.Dispose();
-    }
-
-    private void Add(string? line)
-    {
-        lock (_text)
-        {
-            _text.Append(line is null ? "" : line + "\n");
-        }
+        await _kubectl.NoteAsync($"$ {_command}\n{Text}[{end}]", plain: true);
     }
 }

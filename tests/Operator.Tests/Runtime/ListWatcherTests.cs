@@ -165,18 +165,11 @@ public sealed class ListWatcherTests : IAsyncLifetime
     [Fact]
     public async Task Watch_WithoutALine_IsTakenForDead()
     {
-        int silent = 0;
-        _api.Intercept = async context =>
+        OnFirstWatch(async context =>
         {
-            if (!context.Request.Query.ContainsKey("watch") || Interlocked.Increment(ref silent) > 1)
-            {
-                return false;
-            }
-
             await context.Response.StartAsync(context.RequestAborted);
             await Task.Delay(Timeout.Infinite, context.RequestAborted);
-            return true;
-        };
+        });
         Create("a");
         Start(Fast with { Idle = TimeSpan.FromMilliseconds(200) });
         await Holds("a");
@@ -190,17 +183,10 @@ public sealed class ListWatcherTests : IAsyncLifetime
     [Fact]
     public async Task Server_ThatNeverAnswers_IsTriedAgain()
     {
-        int silent = 0;
-        _api.Intercept = async context =>
+        OnFirstWatch(async context =>
         {
-            if (!context.Request.Query.ContainsKey("watch") || Interlocked.Increment(ref silent) > 1)
-            {
-                return false;
-            }
-
             await Task.Delay(Timeout.Infinite, context.RequestAborted); // not even headers
-            return true;
-        };
+        });
         Create("a");
         Start(Fast with { Idle = TimeSpan.FromMilliseconds(500) });
         await Holds("a");
@@ -214,21 +200,14 @@ public sealed class ListWatcherTests : IAsyncLifetime
     [Fact]
     public async Task Bookmark_MovesTheVersionOn()
     {
-        int watches = 0;
-        _api.Intercept = async context =>
+        OnFirstWatch(async context =>
         {
-            if (!context.Request.Query.ContainsKey("watch") || Interlocked.Increment(ref watches) > 1)
-            {
-                return false;
-            }
-
             await FakeApi.LineAsync(context, new JsonObject
             {
                 ["type"] = "BOOKMARK",
                 ["object"] = new JsonObject { ["metadata"] = new JsonObject { ["resourceVersion"] = "4711" } },
             });
-            return true;
-        };
+        });
         Create("a");
         Start();
 
@@ -253,6 +232,21 @@ public sealed class ListWatcherTests : IAsyncLifetime
         Start();
 
         await Holds("a");
+    }
+
+    private void OnFirstWatch(Func<HttpContext, Task> answer)
+    {
+        int watches = 0;
+        _api.Intercept = async context =>
+        {
+            if (!context.Request.Query.ContainsKey("watch") || Interlocked.Increment(ref watches) > 1)
+            {
+                return false;
+            }
+
+            await answer(context);
+            return true;
+        };
     }
 
     private void Create(params string[] names)

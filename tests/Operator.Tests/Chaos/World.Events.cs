@@ -1,0 +1,262 @@
+using System.Text.Json.Nodes;
+using DeepSpeedSharp.Operator.Tests.FakeCluster;
+
+namespace DeepSpeedSharp.Operator.Tests.Chaos;
+
+/// <content>What happens in it.</content>
+internal sealed partial class World
+{
+    private static readonly string[] Children = ["services", "configmaps", "poddisruptionbudgets"];
+    private int _edits;
+    private int _terminatingUntil;
+    private bool _stopOrContinue;
+
+    private void CalmEvent()
+    {
+        switch (_dice.Next(100))
+        {
+            case < 74:
+                _kubelet.Serve(canFail: true);
+                break;
+            case < 79:
+                _kubelet.Cascade(_dice.Of(ChaosJobs.Lively));
+                break;
+            case < 81:
+                _kubelet.Flip();
+                break;
+            case < 84:
+                Suspend();
+                break;
+            case < 89:
+                EditJob();
+                break;
+            case < 91:
+                _kubelet.Lose();
+                break;
+            case < 92:
+                _kubelet.Evict();
+                break;
+            case < 93:
+                DeleteChild();
+                break;
+            case < 94:
+                _kubelet.IsCrowded = !_kubelet.IsCrowded;
+                break;
+            case < 95:
+                DeleteJob();
+                break;
+            case < 96:
+                CreateStray();
+                break;
+            default:
+                CollectGarbage(all: false);
+                break;
+        }
+    }
+
+    private void StormEvent()
+    {
+        if (Event >= _terminatingUntil)
+        {
+            _api.Store.Terminating.Clear();
+        }
+
+        switch (_dice.Next(1000))
+        {
+            case < 700:
+                _kubelet.Serve(canFail: true);
+                _kubelet.Serve(canFail: true);
+                break;
+            case < 715:
+                _kubelet.Touch();
+                break;
+            case < 740:
+                _kubelet.Cascade(_dice.Of(ChaosJobs.Lively));
+                break;
+            case < 760:
+                _kubelet.Flip();
+                break;
+            case < 785:
+                Suspend();
+                break;
+            case < 830:
+                EditJob();
+                break;
+            case < 845:
+                _kubelet.Lose();
+                break;
+            case < 855:
+                _kubelet.Evict();
+                break;
+            case < 865:
+                DeleteChild();
+                break;
+            case < 873:
+                DeleteJob();
+                break;
+            case < 890:
+                CollectGarbage(all: false);
+                break;
+            case < 900:
+                _dice.Of(Replicas.Processes).Kill();
+                break;
+            case < 904:
+                _dice.Of(Replicas.Processes).Terminate();
+                break;
+            case < 920:
+                _stopOrContinue = true;
+                break;
+            case < 935:
+                _api.Store.Compact();
+                break;
+            case < 950:
+                _api.CutConnections();
+                break;
+            case < 955:
+                _api.Down();
+                break;
+            case < 975:
+                _api.Up();
+                break;
+            case < 985:
+                // Another time of day; what measures durations does not change.
+                ((ProcessClock)_dice.Of(Replicas.Processes).Clock).Error = TimeSpan.FromSeconds(_dice.Of([0, 0, 5, -5, 3600, -3600]));
+                break;
+            case < 987:
+                Replicas.Advance(TimeSpan.FromMinutes(_dice.Of([1, 10])));
+                break;
+            case < 989:
+                DeleteNamespace();
+                break;
+            default:
+                break;
+        }
+    }
+
+    // A pod with all labels of a job, which is somebody else's: it has no owner, or one of another kind.
+    private void CreateStray()
+    {
+        if (_api.Store.Find("deepspeedjobs", _dice.Of(ChaosJobs.Lively)) is { } job)
+        {
+            string name = (string)job["metadata"]!["name"]!;
+            _api.Store.Create(new ResourcePath("pods", "default", null, null), new JsonObject
+            {
+                ["metadata"] = new JsonObject
+                {
+                    ["name"] = $"stray-{Event}",
+                    ["labels"] = new JsonObject
+                    {
+                        ["deepspeedsharp.dev/job"] = "true",
+                        ["deepspeedsharp.dev/job-name"] = name,
+                        ["deepspeedsharp.dev/job-uid"] = (string?)job["metadata"]!["uid"],
+                        ["deepspeedsharp.dev/attempt"] = "1",
+                        ["deepspeedsharp.dev/node-rank"] = "0",
+                    },
+                    ["ownerReferences"] = _dice.Chance(0.5) ? new JsonArray() : new JsonArray(new JsonObject
+                    {
+                        ["apiVersion"] = "batch/v1",
+                        ["kind"] = "Job",
+                        ["name"] = name,
+                        ["uid"] = (string?)job["metadata"]!["uid"],
+                        ["controller"] = true,
+                    }),
+                },
+                ["spec"] = new JsonObject(),
+                ["status"] = new JsonObject { ["phase"] = "Running" },
+            });
+        }
+    }
+
+    private void CreateMissingJobs()
+    {
+        foreach ((string name, string spec) in ChaosJobs.All)
+        {
+            if (_api.Store.Find("deepspeedjobs", name) is null && !_api.Store.Terminating.Contains("default"))
+            {
+                var body = JsonNode.Parse(spec)!.AsObject();
+                if (_dice.Chance(0.1) && name != "malformed")
+                {
+                    body["suspend"] = true;
+                }
+
+                _api.Store.Create(new ResourcePath("deepspeedjobs", "default", null, null), new JsonObject
+                {
+                    ["apiVersion"] = "deepspeedsharp.dev/v1alpha1",
+                    ["kind"] = "DeepSpeedJob",
+                    ["metadata"] = new JsonObject { ["name"] = name },
+                    ["spec"] = body,
+                });
+            }
+        }
+    }
+
+    private void Suspend() => Edit(_dice.Of(ChaosJobs.Lively), _dice.Chance(0.35) ? """{"suspend":true}""" : """{"suspend":false}""");
+
+    private void EditJob()
+    {
+        string job = _dice.Of([.. ChaosJobs.Lively, "foreign"]);
+        Edit(job, ChaosJobs.Edit(job, ++_edits, _dice.Next));
+    }
+
+    private void Edit(string job, string spec) => _api.Store.Patch(
+        new ResourcePath("deepspeedjobs", "default", job, null), new JsonObject { ["spec"] = JsonNode.Parse(spec) });
+
+    private void DeleteJob() => _api.Kill("deepspeedjobs", _dice.Of(ChaosJobs.All).Name);
+
+    private void DeleteChild()
+    {
+        string plural = _dice.Of(Children);
+        if (_api.Store.All(plural) is { Count: > 0 } all)
+        {
+            string name = (string)_dice.Of(all)["metadata"]!["name"]!;
+            _history.DeletedByHand.Add($"{plural}/{name}");
+            _api.Kill(plural, name);
+        }
+    }
+
+    private async Task StopOrContinueAsync()
+    {
+        // The worst moment is right before a write, and the best time to go on is when somebody else leads.
+        if (Replicas.Processes.FirstOrDefault(p => ((ProcessClock)p.Clock).IsStopped) is { } stopped)
+        {
+            if (Replicas.Acting.Any(p => p != stopped) || _dice.Chance(0.2))
+            {
+                await stopped.ContinueAsync();
+            }
+        }
+        else if (Replicas.Acting.ToArray() is { Length: > 0 } acting)
+        {
+            _dice.Of(acting).StopAtNextWrite();
+        }
+    }
+
+    // As `kubectl delete namespace` does: nothing new is taken, and everything goes, in no order.
+    private void DeleteNamespace()
+    {
+        _api.Store.Terminating.Add("default");
+        _terminatingUntil = Event + 30;
+        foreach (string plural in _dice.Shuffle([.. Children, "pods", "deepspeedjobs", "events"]))
+        {
+            foreach (JsonObject item in _api.Store.All(plural))
+            {
+                Try(() => _api.Store.Delete(new ResourcePath(plural, "default", (string)item["metadata"]!["name"]!, null), null, atOnce: _dice.Chance(0.5)));
+            }
+        }
+    }
+
+    // Kubernetes' garbage collector, which may come late.
+    private void CollectGarbage(bool all)
+    {
+        HashSet<string?> alive = [.. _api.Store.All("deepspeedjobs").Select(j => (string?)j["metadata"]!["uid"])];
+        foreach (string plural in Children.Append("pods"))
+        {
+            foreach (JsonObject item in _api.Store.All(plural).Where(o => SeenPod.OwnerOf(o["metadata"]!) is { } owner && !alive.Contains((string?)owner["uid"])))
+            {
+                if (all || _dice.Chance(0.7))
+                {
+                    Try(() => _api.Kill(plural, (string)item["metadata"]!["name"]!));
+                }
+            }
+        }
+    }
+}
