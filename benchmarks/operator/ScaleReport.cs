@@ -43,7 +43,7 @@ internal static class ScaleReport
         Row("passes", r => Invariant($"{r.Numbers.Sum("controller_runtime_reconcile_total"):0}"));
         Row("decision, median / p99, ms", r => Percentiles(r, Decision));
         Row("whole pass with the API server and the request limit, median / p99, ms", r => Percentiles(r, Reconcile));
-        foreach (ScaleResult more in results.Where(r => r.Case.MoreJobs > 0))
+        foreach (ScaleResult more in results.Where(r => r.Case.IdleSeconds > 0))
         {
             page.AppendLine(Invariant($"\nWith {more.Case.AllPods:N0} pods: peak memory **{more.AtAllPods.PeakMiB:0} MiB**, resident {more.AtAllPods.MemoryMiB:0} MiB."));
             if (more.Case.IdleSeconds > 0)

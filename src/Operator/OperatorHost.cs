@@ -17,7 +17,8 @@ internal static class OperatorHost
     /// <summary>Runs until SIGTERM or Ctrl-C.</summary>
     public static async Task RunAsync(OperatorOptions options, CancellationToken cancel)
     {
-        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
+        // Nothing is read from files of settings, and nothing is routed.
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         Endpoints.Listen(builder.WebHost, options, TimeProvider.System);
         builder.Services.Configure<HostOptions>(h => h.ShutdownTimeout = TimeSpan.FromSeconds(25));
         ConfigureLogs(builder.Logging, options);
@@ -42,12 +43,15 @@ internal static class OperatorHost
         Log.Starting(log, scope, cluster.Host, options.MetricsPort);
         await app.StartAsync(cancel);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel, app.Lifetime.ApplicationStopping);
+        Task trim = new MemoryTrim(TimeProvider.System).RunAsync(stop.Token);
         try
         {
             await jobs.RunAsync(stop.Token);
         }
         finally
         {
+            await stop.CancelAsync();
+            await trim;
             Log.Stopped(log);
             await app.StopAsync(CancellationToken.None);
         }

@@ -8,7 +8,7 @@ namespace DeepSpeedSharp.Operator.Runtime;
 internal sealed record ListWatchOptions
 {
     /// <summary>Objects per page of a list.</summary>
-    public int PageSize { get; init; } = 500;
+    public int PageSize { get; init; } = 100;
 
     /// <summary>Shortest time between two watches.</summary>
     public TimeSpan BetweenWatches { get; init; } = TimeSpan.FromSeconds(1);

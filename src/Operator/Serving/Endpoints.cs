@@ -13,7 +13,7 @@ internal static class Endpoints
     /// <summary>Opens the ports.</summary>
     public static void Listen(IWebHostBuilder host, OperatorOptions options, TimeProvider time)
     {
-        host.UseKestrelHttpsConfiguration();
+        host.UseKestrelCore().UseKestrelHttpsConfiguration();
         host.ConfigureKestrel((_, kestrel) =>
         {
             kestrel.AddServerHeader = false;
@@ -38,37 +38,39 @@ internal static class Endpoints
     /// <param name="access">Who may read the metrics; null for everybody.</param>
     public static void Map(WebApplication app, OperatorOptions options, OperatorMetrics metrics, Func<string?> waits, MetricsAccess? access)
     {
-        app.MapGet("/healthz", () => "ok\n");
-        app.MapGet("/readyz", () => waits() is { } reason ? Results.Text(reason + "\n", statusCode: 503) : Results.Text("ok\n"));
-        if (options.MetricsPort == 0)
+        // Three paths need no routing, and the handlers that it compiles.
+        app.Run(context => context.Request.Path.Value switch
         {
+            "/healthz" => AnswerAsync(context, 200, "ok"),
+            "/readyz" => waits() is { } reason ? AnswerAsync(context, 503, reason) : AnswerAsync(context, 200, "ok"),
+
+            // By the port that was connected to: the Host header is the caller's.
+            "/metrics" when options.MetricsPort != 0 && context.Connection.LocalPort == options.MetricsPort => MetricsAsync(context, metrics, access),
+            _ => AnswerAsync(context, 404, "here are /healthz, /readyz and, on its port, /metrics"),
+        });
+    }
+
+    private static async Task MetricsAsync(HttpContext context, OperatorMetrics metrics, MetricsAccess? access)
+    {
+        if (access is not null && await access.AskAsync(context.Request.Headers.Authorization, context.RequestAborted) is { Code: not 200 } answer)
+        {
+            if (answer.Code == 401)
+            {
+                context.Response.Headers.WWWAuthenticate = "Bearer";
+            }
+
+            await AnswerAsync(context, answer.Code, answer.Text);
             return;
         }
 
-        app.MapGet("/metrics", async (HttpContext context) =>
-        {
-            // By the port that was connected to: the Host header is the caller's.
-            if (context.Connection.LocalPort != options.MetricsPort)
-            {
-                context.Response.StatusCode = 404;
-                return;
-            }
+        context.Response.ContentType = PrometheusConstants.TextContentTypeWithVersionAndEncoding;
+        await metrics.Registry.CollectAndExportAsTextAsync(context.Response.Body, ExpositionFormat.PrometheusText, context.RequestAborted);
+    }
 
-            if (access is not null && await access.AskAsync(context.Request.Headers.Authorization, context.RequestAborted) is { Code: not 200 } answer)
-            {
-                context.Response.StatusCode = answer.Code;
-                if (answer.Code == 401)
-                {
-                    context.Response.Headers.WWWAuthenticate = "Bearer";
-                }
-
-                await context.Response.WriteAsync(answer.Text, context.RequestAborted);
-                return;
-            }
-
-            context.Response.ContentType = PrometheusConstants.TextContentTypeWithVersionAndEncoding;
-            await metrics.Registry.CollectAndExportAsTextAsync(context.Response.Body, ExpositionFormat.PrometheusText, context.RequestAborted);
-        });
+    private static Task AnswerAsync(HttpContext context, int code, string text)
+    {
+        (context.Response.StatusCode, context.Response.ContentType) = (code, "text/plain; charset=utf-8");
+        return context.Response.WriteAsync(text.EndsWith('\n') ? text : text + "\n", context.RequestAborted);
     }
 
     private static void Secure(ListenOptions listen, OperatorOptions options, TimeProvider time)

@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Jobs;
+using DeepSpeedSharp.Operator.Planning;
 using k8s;
 using k8s.Models;
 
@@ -68,14 +69,21 @@ public sealed class DeepSpeedJob : IKubernetesObject<V1ObjectMeta>, ISpec<DeepSp
         };
     }
 
-    // Who wrote which field, and what kubectl applied last, are larger than all the rest and of no use here.
-    private static V1ObjectMeta ReadMetadata(JsonElement element)
+    // Who wrote which field, and what kubectl applied last, are larger than all the rest and of no use here: they are not even read.
+    private static V1ObjectMeta ReadMetadata(JsonElement element) => new()
     {
-        V1ObjectMeta metadata = KubernetesJson.Deserialize<V1ObjectMeta>(element.GetRawText());
-        metadata.ManagedFields = null;
-        metadata.Annotations?.Remove("kubectl.kubernetes.io/last-applied-configuration");
-        return metadata;
-    }
+        Name = element.Text("name"),
+        NamespaceProperty = element.Text("namespace"),
+        Uid = element.Text("uid"),
+        ResourceVersion = element.Text("resourceVersion"),
+        Generation = element.Number("generation"),
+        Labels = Texts(element.Get("labels")),
+        CreationTimestamp = element.Time("creationTimestamp")?.UtcDateTime,
+        DeletionTimestamp = element.Time("deletionTimestamp")?.UtcDateTime,
+    };
+
+    private static Dictionary<string, string>? Texts(JsonElement map) => map.ValueKind == JsonValueKind.Object
+        ? map.EnumerateObject().ToDictionary(entry => entry.Name, entry => entry.Value.ValueKind == JsonValueKind.String ? entry.Value.GetString()! : "") : null;
 
     private static (DeepSpeedJobSpec? Spec, IReadOnlyList<ConfigError> Problems) ReadSpec(JsonElement element)
     {
