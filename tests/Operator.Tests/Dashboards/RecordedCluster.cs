@@ -228,6 +228,9 @@ internal sealed class RecordedWorker(int node)
 {
     private const double SecondsPerStep = 2.1;
 
+    private static readonly (string Op, double Part, double Gigabytes)[] Collectives =
+        [("all_gather_into_tensor", 0.12, 28), ("reduce_scatter_tensor", 0.09, 14), ("all_reduce", 0.01, 0.001)];
+
     private Metrics_ _metrics = new();
     private readonly Random _random = new(node);
     private double _trained;
@@ -242,6 +245,7 @@ internal sealed class RecordedWorker(int node)
         "deepspeed_step", "deepspeed_train_loss", "deepspeed_learning_rate", "deepspeed_grad_norm", "deepspeed_loss_scale",
         "deepspeed_model_flops_utilization_ratio", "deepspeed_overflow_steps_total", "deepspeed_samples_total", "deepspeed_tokens_total",
         "deepspeed_step_duration_seconds", "deepspeed_checkpoint_duration_seconds", "deepspeed_checkpoint_last_success_timestamp_seconds",
+        "deepspeed_gpu_memory_allocated_bytes", "deepspeed_gpu_memory_peak_bytes", "deepspeed_collective_seconds_total", "deepspeed_collective_bytes_total",
     ];
 
     public void Restart() => _metrics = new Metrics_();
@@ -259,8 +263,17 @@ internal sealed class RecordedWorker(int node)
         bool overflows = _random.Next(60) == 0;
         _metrics.Gauges["deepspeed_loss_scale"].Set(Math.Pow(2, 16 + (int)(_trained / 1000) % 4 - (overflows ? 1 : 0)));
         _metrics.Counters["deepspeed_overflow_steps_total"].Inc(overflows ? 1 : 0);
+        _metrics.Gauges["deepspeed_gpu_memory_allocated_bytes"].Set((38.5 + 0.4 * node + 0.2 * noise) * (1L << 30));
+        _metrics.Gauges["deepspeed_gpu_memory_peak_bytes"].Set((61.2 + 0.3 * node) * (1L << 30));
         for (double left = seconds; left > 0; left -= step)
         {
+            // ZeRO 3 of seven billion parameters in bf16; the others wait for the slow node.
+            foreach ((string op, double part, double gigabytes) in Collectives)
+            {
+                _metrics.Counters["deepspeed_collective_seconds_total"].WithLabels(op).Inc(step * part * (minute > 140 && node != 2 ? 1.8 : 1));
+                _metrics.Counters["deepspeed_collective_bytes_total"].WithLabels(op).Inc(gigabytes * 1e9);
+            }
+
             _metrics.Counters["deepspeed_samples_total"].Inc(1024);
             _metrics.Counters["deepspeed_tokens_total"].Inc(1024 * 2048);
             _metrics.Histograms["deepspeed_step_duration_seconds"].Observe(step * slow * (0.96 + 0.08 * _random.NextDouble()));
@@ -278,7 +291,8 @@ internal sealed class RecordedWorker(int node)
         public Metrics_()
         {
             MetricFactory factory = Metrics.WithCustomRegistry(Registry);
-            Counters = Names.Where(n => n.EndsWith("_total", StringComparison.Ordinal)).ToDictionary(n => n, n => factory.CreateCounter(n, ""));
+            Counters = Names.Where(n => n.EndsWith("_total", StringComparison.Ordinal)).ToDictionary(n => n,
+                n => n.Contains("collective", StringComparison.Ordinal) ? factory.CreateCounter(n, "", "op") : factory.CreateCounter(n, ""));
             Histograms = Names.Where(n => n.EndsWith("duration_seconds", StringComparison.Ordinal)).ToDictionary(n => n, n => factory.CreateHistogram(
                 n, "", new HistogramConfiguration { Buckets = Histogram.ExponentialBuckets(n.Contains("step") ? 0.01 : 0.1, 2, 14) }));
             Gauges = Names.Where(n => !Counters.ContainsKey(n) && !Histograms.ContainsKey(n)).ToDictionary(n => n, n => factory.CreateGauge(n, ""));

@@ -5,7 +5,9 @@ namespace DeepSpeedSharp.Operator.Tests.Dashboards;
 /// <summary>Numbers as Grafana writes them, for the units that our dashboards use.</summary>
 internal static class Units
 {
-    public static readonly string[] Known = ["none", "short", "percent", "percentunit", "s", "ops", "sci", "bytes"];
+    public static readonly string[] Known = ["none", "short", "percent", "percentunit", "s", "ops", "sci", "bytes", "binBps"];
+
+    private static readonly string[] Bytes = ["B", "KiB", "MiB", "GiB", "TiB"];
 
     public static string Text(double value, string unit, int? decimals = null)
     {
@@ -22,7 +24,8 @@ internal static class Units
             "sci" => value.ToString("0.##e+0", CultureInfo.InvariantCulture),
             "ops" => Short(value, decimals) + " ops/s",
             "none" => Number(value, decimals ?? 3),
-            "bytes" => Scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB"], decimals),
+            "bytes" => Scaled(value, 1024, Bytes, decimals),
+            "binBps" => Scaled(value, 1024, Bytes, decimals) + "/s",
             _ => Short(value, decimals),
         };
     }
