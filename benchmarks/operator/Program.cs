@@ -19,8 +19,9 @@ ScaleCase[] cases = size switch
     "full" => [new(1000, 8, MoreJobs: 250, IdleSeconds: 30, PlainPods: 2000), new(100, 256, 0, 0, 0)],
     "small" => [new(100, 8, MoreJobs: 25, IdleSeconds: 10, PlainPods: 500), new(10, 256, 0, 0, 0)],
     "memory" => [new(1250, 8, 0, IdleSeconds: 15, 0)],
+    "gangs" => [new(100, 256, 0, 0, 0)],
     "smoke" => [new(20, 8, 0, IdleSeconds: 15, 0)],
-    _ => throw new ArgumentException($"no such size: {size}; use full, small, memory or smoke"),
+    _ => throw new ArgumentException($"no such size: {size}; use full, small, memory, gangs or smoke"),
 };
 var results = new List<ScaleResult>();
 var clock = Stopwatch.StartNew();

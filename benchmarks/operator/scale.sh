@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The operator with thousands of pods on a real API server: scale.sh [full|small|smoke] [RESULT.md]
+# The operator with thousands of pods on a real API server: scale.sh [full|small|memory|gangs|smoke] [RESULT.md]
 # full: 1,000 jobs x 8 pods, then 10,000 pods, and 100 jobs x 256 pods, in some minutes; small: a tenth of that.
 # Needs root (a mount namespace for the operator's service account), etcd and kube-apiserver (tests/cluster/install.sh builds the latter); touches nothing but loopback ports and memory.
 set -euo pipefail
