@@ -9,7 +9,7 @@ namespace DeepSpeedSharp.Operator.Server.Tests;
 /// <summary>Two operators, one real API server, and between them a proxy that fails one request of five, and watches more often.
 /// Meanwhile operators are killed, and stopped for half a minute.</summary>
 /// <remarks><c>FAULTS_JOBS</c> makes it longer (4 jobs in each of three waves; 12 take five minutes). <c>FAULTS_SEED</c> repeats the draws of a run; the order of requests is another matter.</remarks>
-[Trait("Category", "Cluster")]
+[Trait("Category", "Long")]
 public sealed class FaultyServerTests
 {
     private const double Rate = 0.2;
@@ -21,7 +21,7 @@ public sealed class FaultyServerTests
     [Trait("Scenario", "60,61,62,63")]
     public async Task Operators_KilledAndStoppedBehindAFaultyServer_CountExactlyAndWriteOnlyWithTheLease()
     {
-        string programs = Programs();
+        string programs = Programs.OrSkip();
         int seed = int.TryParse(Environment.GetEnvironmentVariable("FAULTS_SEED"), out int given) ? given : Random.Shared.Next();
         TestContext.Current.TestOutputHelper?.WriteLine(string.Create(CultureInfo.InvariantCulture, $"FAULTS_SEED={seed}"));
         var random = new Random(seed);
@@ -154,16 +154,4 @@ public sealed class FaultyServerTests
     }
 
     private static string Logs(OperatorProgram[] operators) => string.Join('\n', operators.Select(o => $"{o.Name}:\n{o.Log}"));
-
-    // The user's folder or the one that tests/cluster/install.sh fills.
-    private static string Programs()
-    {
-        string cache = Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { Length: > 0 } folder ? folder
-            : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
-        string? programs = new[] { Environment.GetEnvironmentVariable("KUBEBUILDER_ASSETS"), Path.Combine(cache, "deepspeedsharp", "kubernetes-1.20.2", "bin") }
-            .FirstOrDefault(p => p is { Length: > 0 } && File.Exists(Path.Combine(p, "kube-apiserver")));
-        bool hasEtcd = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Any(p => File.Exists(Path.Combine(p, "etcd")));
-        Assert.SkipUnless(programs is not null && hasEtcd, "no etcd or no kube-apiserver: run tests/cluster/install.sh");
-        return programs!;
-    }
 }
