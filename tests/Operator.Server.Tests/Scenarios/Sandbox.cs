@@ -55,6 +55,14 @@ internal sealed class Sandbox(ApiClient api, string ns, PodReaper reaper, Func<s
     public Task<JsonNode> CreatedAsync(string job, int attempt = 1) =>
         UntilAsync(job, $"the pods of attempt {attempt} exist", s => (int?)s["createdAttempt"] == attempt);
 
+    /// <summary>The condition by which the operator refuses a spec; it says why, and makes no pods.</summary>
+    public async Task<string> RefusalAsync(string job)
+    {
+        JsonNode failed = await UntilAsync(job, "Failed", "InvalidSpec");
+        Assert.Empty(await NamesAsync("pods"));
+        return (string)failed["message"]!;
+    }
+
     /// <summary>Changes a spec, by a merge patch.</summary>
     public Task EditAsync(string job, string spec) => api.PatchAsync(Path("deepspeedjobs", job), $$$"""{"spec":{{{spec}}}}""");
 
@@ -89,6 +97,7 @@ internal sealed class Sandbox(ApiClient api, string ns, PodReaper reaper, Func<s
         {
             "deepspeedjobs" => "/apis/deepspeedsharp.dev/v1alpha1",
             "poddisruptionbudgets" => "/apis/policy/v1beta1",
+            "podgroups" => "/apis/scheduling.volcano.sh/v1beta1",
             _ => "/api/v1",
         };
         return $"{group}/namespaces/{ns}/{plural}{(name is null ? "" : $"/{name}")}";
