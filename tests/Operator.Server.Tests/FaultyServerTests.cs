@@ -78,11 +78,7 @@ public sealed class FaultyServerTests
     {
         foreach (Script script in scripts)
         {
-            await plane.Api.PostAsync(Load.Jobs, string.Create(CultureInfo.InvariantCulture, $$$"""
-                {"apiVersion":"deepspeedsharp.dev/v1alpha1","kind":"DeepSpeedJob","metadata":{"name":"{{{script.Name}}}"},
-                 "spec":{"image":"w","numNodes":{{{script.Nodes}}},"progress":{"mode":"None"},
-                  "restart":{"maxRestarts":{{{script.MaxRestarts}}},"backoffSeconds":1,"backoffMaxSeconds":2} } }
-                """));
+            await plane.Api.PostAsync(Load.Jobs, script.Job);
         }
     }
 
@@ -101,13 +97,13 @@ public sealed class FaultyServerTests
             Assert.Empty(kubelet.Errors);
             Assert.True(clock.Elapsed < Limit, $"jobs do not end: {string.Join('\n', ends)}\n{Logs(operators)}");
             await Task.Delay(500, TestContext.Current.CancellationToken);
-            ends = await EndsAsync(plane);
+            ends = await Script.EndsAsync(plane.Api);
         }
     }
 
     private static async Task JudgeAsync(ControlPlane plane, Script[] scripts, ScriptedKubelet kubelet, WriteLedger ledger, OperatorProgram[] operators)
     {
-        IReadOnlyDictionary<string, string> ends = await EndsAsync(plane);
+        IReadOnlyDictionary<string, string> ends = await Script.EndsAsync(plane.Api);
         Assert.Empty(scripts.Where(s => ends[s.Name] != s.End).Select(s => $"{s.Name} ended with {ends[s.Name]}, not {s.End}"));
         Assert.Empty(kubelet.Twice);
         Assert.Empty(kubelet.Errors);
@@ -121,12 +117,6 @@ public sealed class FaultyServerTests
         Assert.DoesNotContain(pods.GetProperty("items").EnumerateArray(),
             p => p.GetProperty("status").GetProperty("phase").GetString() is not ("Succeeded" or "Failed"));
     }
-
-    private static async Task<IReadOnlyDictionary<string, string>> EndsAsync(ControlPlane plane) =>
-        (await plane.Api.GetAsync(Load.Jobs)).GetProperty("items").EnumerateArray().ToDictionary(
-            j => j.GetProperty("metadata").GetProperty("name").GetString()!,
-            j => j.TryGetProperty("status", out JsonElement s) && s.TryGetProperty("phase", out JsonElement phase)
-                ? $"{phase.GetString()}, attempt {s.GetProperty("attempt")}, restarts {s.GetProperty("restarts")}, disruptions {s.GetProperty("disruptions")}" : "");
 
     // All is said and done when nothing was written for a while; then nothing may be.
     private static async Task QuietAsync(WriteLedger ledger)

@@ -16,6 +16,20 @@ internal sealed record Script(string Name, int Nodes, int Failures, int Deletion
     /// <summary>Whether it fails for good.</summary>
     public bool IsHopeless => Failures > MaxRestarts;
 
+    /// <summary>The job.</summary>
+    public string Job => string.Create(CultureInfo.InvariantCulture, $$$"""
+        {"apiVersion":"deepspeedsharp.dev/v1alpha1","kind":"DeepSpeedJob","metadata":{"name":"{{{Name}}}"},
+         "spec":{"image":"w","numNodes":{{{Nodes}}},"progress":{"mode":"None"},
+          "restart":{"maxRestarts":{{{MaxRestarts}}},"backoffSeconds":1,"backoffMaxSeconds":2} } }
+        """);
+
+    /// <summary>What the status of each job says, as far as <see cref="End"/> goes.</summary>
+    public static async Task<IReadOnlyDictionary<string, string>> EndsAsync(ApiClient api) =>
+        (await api.GetAsync(Load.Jobs)).GetProperty("items").EnumerateArray().ToDictionary(
+            j => j.GetProperty("metadata").GetProperty("name").GetString()!,
+            j => j.TryGetProperty("status", out JsonElement s) && s.TryGetProperty("phase", out JsonElement phase)
+                ? $"{phase.GetString()}, attempt {s.GetProperty("attempt")}, restarts {s.GetProperty("restarts")}, disruptions {s.GetProperty("disruptions")}" : "");
+
     /// <summary>What its status has to say at the end.</summary>
     public string End => string.Create(CultureInfo.InvariantCulture,
         $"{(IsHopeless ? "Failed" : "Complete")}, attempt {(IsHopeless ? MaxRestarts + 1 : Failures + Deletions + 1)}, restarts {Math.Min(Failures, MaxRestarts)}, disruptions {(IsHopeless ? 0 : Deletions)}");
