@@ -67,12 +67,12 @@ public sealed class OperatorScenarios(OwnControlPlane server) : IClassFixture<Ow
         // As it was written under an older definition.
         await DefineAsync(versions.ToJsonString());
         await cluster.UntilAsync("the server takes it", async () => await TriesAsync(() =>
-            cluster.CreateJobAsync("bad", """{"image":"w","numNodes":"two","launcher":"Wroker","activeDeadlineSeconds":99999999999,"progress":{"mode":"None"}}""")));
-        Assert.Contains("spec.numNodes", await cluster.RefusalAsync("bad"));
+            cluster.CreateJobAsync("bad", """{"image":"w","gpusPerNode":"two","launcher":"Wroker","activeDeadlineSeconds":99999999999,"progress":{"mode":"None"}}""")));
+        Assert.Contains("the value has the wrong type", await cluster.RefusalAsync("bad"));
         await DefineAsync(strict);
         await cluster.UntilAsync("the server is strict again", async () => !await TriesAsync(() =>
             cluster.Api.PostAsync($"{cluster.Path("deepspeedjobs")}?dryRun=All", """
-                {"apiVersion":"deepspeedsharp.dev/v1alpha1","kind":"DeepSpeedJob","metadata":{"name":"other"},"spec":{"image":"w","numNodes":"two"}}
+                {"apiVersion":"deepspeedsharp.dev/v1alpha1","kind":"DeepSpeedJob","metadata":{"name":"other"},"spec":{"image":"w","gpusPerNode":"two"}}
                 """)));
 
         program.Kill();
@@ -80,7 +80,7 @@ public sealed class OperatorScenarios(OwnControlPlane server) : IClassFixture<Ow
         await cluster.Kubelet.FinishAsync("good-1-0", 0);
         await cluster.Kubelet.FinishAsync("good-1-1", 0);
         await cluster.UntilPhaseAsync("good", "Complete");
-        await cluster.EditAsync("bad", """{"numNodes":2,"launcher":null,"activeDeadlineSeconds":null}""");
+        await cluster.EditAsync("bad", """{"gpusPerNode":null,"launcher":null,"activeDeadlineSeconds":null}""");
         await cluster.RunPodsAsync("bad");
 
         Task DefineAsync(string all) => cluster.Api.PatchAsync(Definition, $$$"""{"spec":{"versions":{{{all}}}}}""");

@@ -118,6 +118,14 @@ internal sealed class Sandbox(ApiClient api, string ns, PodReaper reaper, Func<s
     /// <summary>Waits until a job has a phase.</summary>
     public Task<JsonNode> UntilPhaseAsync(string job, string phase) => UntilAsync(job, $"phase {phase}", s => (string?)s["phase"] == phase);
 
+    /// <summary>Waits until the counts of a job are as wanted. They may wait some seconds for a write, unless there is something to
+    /// write at once, such as that an edit was seen.</summary>
+    public async Task<JsonNode> CountedAsync(string job, string what, Func<JsonNode, bool> wanted)
+    {
+        await EditAsync(job, """{"keepFailedPods":2}""");
+        return await UntilAsync(job, what, wanted);
+    }
+
     /// <summary>Waits until the status of a job is as wanted.</summary>
     public async Task<JsonNode> UntilAsync(string job, string what, Func<JsonNode, bool> wanted)
     {

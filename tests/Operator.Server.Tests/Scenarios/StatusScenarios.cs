@@ -25,7 +25,7 @@ public sealed class StatusScenarios(ScenarioServer server)
             await BringAsync(cluster.Kubelet, string.Create(CultureInfo.InvariantCulture, $"a-1-{i}"), pods[i]);
         }
 
-        JsonNode status = await cluster.UntilAsync("a", $"{text} in phase {phase}", s => (string?)s["nodesText"] == text && (string?)s["phase"] == phase
+        JsonNode status = await cluster.CountedAsync("a", $"{text} in phase {phase}", s => (string?)s["nodesText"] == text && (string?)s["phase"] == phase
             && (int)s["nodes"]!["succeeded"]! == succeeded && (int)s["nodes"]!["scheduled"]! == scheduled);
 
         Assert.Equal((6, 6, ready, 0, 6), ((int)status["nodes"]!["desired"]!, (int)status["nodes"]!["created"]!, (int)status["nodes"]!["ready"]!,

@@ -33,7 +33,7 @@ public sealed class SuccessScenarios(ScenarioServer server)
         await cluster.RunJobAsync("a");
 
         await cluster.Kubelet.FinishAsync("a-1-0", 0);
-        JsonNode status = await cluster.UntilAsync("a", "one has succeeded", s => (int?)s["nodes"]!["succeeded"] == 1);
+        JsonNode status = await cluster.CountedAsync("a", "one has succeeded", s => (int?)s["nodes"]!["succeeded"] == 1);
         Assert.Equal(("Running", "2/2", "False"), ((string?)status["phase"], (string?)status["nodesText"], (string?)Sandbox.Condition(status, "Complete")!["status"]));
 
         await cluster.Kubelet.FinishAsync("a-1-1", 0);
@@ -51,7 +51,7 @@ public sealed class SuccessScenarios(ScenarioServer server)
         await cluster.RunJobAsync("a", $$"""{"image":"w","numNodes":2,"progress":{"mode":"None"},"successPolicy":"{{policy}}"}""");
 
         await cluster.Kubelet.FinishAsync($"a-1-{node}", 0);
-        JsonNode status = await cluster.UntilAsync("a", "one has succeeded", s => (int?)s["nodes"]!["succeeded"] == 1);
+        JsonNode status = await cluster.CountedAsync("a", "one has succeeded", s => (int?)s["nodes"]!["succeeded"] == 1);
 
         Assert.Equal(reason is null ? "Running" : "Complete", (string?)status["phase"]);
         if (reason is not null)
