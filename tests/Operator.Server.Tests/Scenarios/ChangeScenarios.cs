@@ -28,7 +28,7 @@ public sealed class ChangeScenarios(ScenarioServer server)
     [Fact]
     [Trait("Scenario", "51")]
     [Trait("Scenario", "52")]
-    public async Task S52_WhatAJobRefersToIsMissing_ItWaits_AndLaterEditsAreForTheNextStart()
+    public async Task S51And52_WhatAJobRefersToIsMissing_ItWaits_AndLaterEditsAreForTheNextStart()
     {
         Sandbox cluster = await server.SandboxAsync();
         await cluster.CreateJobAsync("a", """{"image":"w","progress":{"mode":"None"},"configRef":{"name":"mine"},"restart":{"backoffSeconds":0}}""");

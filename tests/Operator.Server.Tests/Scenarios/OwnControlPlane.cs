@@ -1,9 +1,13 @@
 using DeepSpeedSharp.Operator.Benchmarks;
+using DeepSpeedSharp.Operator.Server.Tests.Scenarios;
 using DeepSpeedSharp.Operator.Tests;
+
+[assembly: AssemblyFixture(typeof(OwnControlPlane))]
 
 namespace DeepSpeedSharp.Operator.Server.Tests.Scenarios;
 
-/// <summary>An etcd and a kube-apiserver that some tests share; started by the first that needs them.</summary>
+/// <summary>An etcd and a kube-apiserver that some tests share; started by the first that needs them. As it is, it is for tests
+/// that bring operators of their own.</summary>
 public sealed class OwnControlPlane : IAsyncDisposable
 {
     private readonly Lazy<Task<ControlPlane>> _plane;

@@ -48,7 +48,7 @@ public sealed class SuspensionScenarios(ScenarioServer server)
     [Trait("Scenario", "38")]
     [Trait("Scenario", "39")]
     [Trait("Scenario", "40")]
-    public async Task S40_EditsWait_ForTheNextStart_WhichShowsThemAll()
+    public async Task S38To40_EditsWait_ForTheNextStart_WhichShowsThemAll()
     {
         Sandbox cluster = await server.SandboxAsync();
         await cluster.RunJobAsync("a");

@@ -9,7 +9,7 @@ public sealed class TimeScenarios(ScenarioServer server)
     [Fact]
     [Trait("Scenario", "32")]
     [Trait("Scenario", "35")]
-    public async Task S32_ActiveDeadline_CountsAnewAfterAResume_AndFailsTheJob()
+    public async Task S32And35_ActiveDeadline_CountsAnewAfterAResume_AndFailsTheJob()
     {
         const int seconds = 4;
         Sandbox cluster = await server.SandboxAsync();
