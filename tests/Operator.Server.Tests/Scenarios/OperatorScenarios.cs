@@ -52,20 +52,30 @@ public sealed class OperatorScenarios(OwnControlPlane server)
     }
 
     [Fact]
-    [Trait("Scenario", "62")]
-    public async Task S62_WatchesFiveSecondsBehind_LoseNoPod()
+    [Trait("Scenario", "63")]
+    public async Task S63_LeaderIsStopped_AnotherGoesOn_AndItWritesNothingWithoutTheLease()
     {
-        (Sandbox cluster, OperatorProgram program) = await server.StartAsync("late", new Faults(0) { OfEveryWatch = Fault.Late });
-        await using OperatorProgram _ = program;
-        Assert.Equal((1, 0, 0), Sandbox.Counters(await cluster.RunJobAsync("a")));
+        var ledger = new WriteLedger();
+        OperatorProgram[] programs = [];
+        Sandbox cluster = await server.SandboxAsync(() => string.Join('\n', programs.Select(p => p.Log)));
+        string options = $"--namespaces {cluster.Namespace} --leader-elect true --lease-name {cluster.Namespace} --lease-duration 8s --renew-deadline 4s --retry-period 1s";
+        await using OperatorProgram first = await OperatorProgram.StartAsync(await server.GetAsync(), "left", new Faults(0), ledger, options);
+        await using OperatorProgram second = await OperatorProgram.StartAsync(await server.GetAsync(), "right", new Faults(0), ledger, options);
+        programs = [first, second];
+        await cluster.RunJobAsync("a");
+        OperatorProgram leader = programs.Single(p => p.Name == ledger.Holder);
 
+        Task stopped = leader.StopForAsync(TimeSpan.FromSeconds(15), TestContext.Current.CancellationToken);
         await cluster.Kubelet.FinishAsync("a-1-1", 1);
         await cluster.Kubelet.FinishAsync("a-1-0", 69);
         await cluster.RunPodsAsync("a", 2);
-        await cluster.Kubelet.FinishAsync("a-2-0", 0);
-        await cluster.Kubelet.FinishAsync("a-2-1", 0);
+        await stopped;
+        Assert.NotEqual(leader.Name, ledger.Holder);
+        await cluster.FailOnceAndCompleteAsync("b");
 
-        Assert.Equal((2, 1, 0), Sandbox.Counters(await cluster.UntilPhaseAsync("a", "Complete")));
+        Assert.Empty(ledger.Wrong);
+        Assert.True(ledger.Holders >= 2);
+        Assert.Equal((2, 1, 0), Sandbox.Counters(await cluster.StatusAsync("a")));
     }
 
     [Fact]

@@ -51,6 +51,20 @@ internal sealed class Sandbox(ApiClient api, string ns, PodReaper reaper, Func<s
         return await UntilAsync(job, $"attempt {attempt} runs", s => (string?)s["phase"] == "Running" && (int)s["attempt"]! == attempt);
     }
 
+    /// <summary>The story of a job one of whose two nodes fails once, which is counted, before both succeed. However it is disturbed, it
+    /// must end in the same way.</summary>
+    public async Task FailOnceAndCompleteAsync(string job)
+    {
+        await RunJobAsync(job);
+        await Kubelet.FinishAsync($"{job}-1-1", 1);
+        await Kubelet.FinishAsync($"{job}-1-0", 69);
+        await RunPodsAsync(job, 2);
+        await Kubelet.FinishAsync($"{job}-2-0", 0);
+        await Kubelet.FinishAsync($"{job}-2-1", 0);
+        Assert.Equal((2, 1, 0), Counters(await UntilPhaseAsync(job, "Complete")));
+        Assert.Equal([$"{job}-1-1", $"{job}-2-0", $"{job}-2-1"], (await NamesAsync("pods")).Where(p => p.StartsWith($"{job}-", StringComparison.Ordinal)));
+    }
+
     /// <summary>Waits until all pods of an attempt exist.</summary>
     public Task<JsonNode> CreatedAsync(string job, int attempt = 1) =>
         UntilAsync(job, $"the pods of attempt {attempt} exist", s => (int?)s["createdAttempt"] == attempt);
