@@ -57,6 +57,9 @@ internal sealed class Faults(int seed)
     /// <summary>What happens to every watch; null to draw.</summary>
     public Fault? OfEveryWatch { get; init; }
 
+    /// <summary>Seconds after which a watch that is to end has ended.</summary>
+    public double LongestWatch { get; init; } = 15;
+
     /// <summary>How often each was drawn.</summary>
     public IReadOnlyDictionary<Fault, int> Drawn
     {
@@ -76,6 +79,7 @@ internal sealed class Faults(int seed)
         {
             if (isWatch && OfEveryWatch is { } always)
             {
+                _drawn[always] = _drawn.GetValueOrDefault(always) + 1;
                 return always;
             }
 

@@ -171,7 +171,7 @@ internal sealed class FaultyProxy : IAsyncDisposable
 
     private async Task SpoilAsync(Stream stream, HttpContext context, Fault fault)
     {
-        TimeSpan until = _faults.Time(15);
+        TimeSpan until = _faults.Time(_faults.LongestWatch);
         switch (fault)
         {
             case Fault.Late:

@@ -52,6 +52,19 @@ public sealed class OperatorScenarios(OwnControlPlane server)
     }
 
     [Fact]
+    [Trait("Scenario", "61")]
+    public async Task S61_EveryTenthRequestFails_JobComesToItsEnd()
+    {
+        var faults = new Faults(61) { Rate = 0.1, OfEveryWatch = Fault.None };
+        (Sandbox cluster, OperatorProgram program) = await server.StartAsync("refused", faults);
+        await using OperatorProgram _ = program;
+
+        await cluster.FailOnceAndCompleteAsync("a");
+
+        Assert.True(faults.Drawn.Where(f => f.Key != Fault.None).Sum(f => f.Value) >= 2, $"only {string.Join(", ", faults.Drawn)}");
+    }
+
+    [Fact]
     [Trait("Scenario", "63")]
     public async Task S63_LeaderIsStopped_AnotherGoesOn_AndItWritesNothingWithoutTheLease()
     {
