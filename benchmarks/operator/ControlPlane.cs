@@ -47,7 +47,7 @@ internal sealed class ControlPlane : IAsyncDisposable
         {
             WriteFiles(folder, token, operatorToken);
             string client = Text($"http://127.0.0.1:{ports[0]}"), peer = Text($"http://127.0.0.1:{ports[1]}");
-            plane.Run("etcd", "etcd", $"--data-dir {folder}/etcd --unsafe-no-fsync --log-level warn --quota-backend-bytes 8000000000 "
+            plane.Run("etcd", File.Exists(Path.Combine(programs, "etcd")) ? Path.Combine(programs, "etcd") : "etcd", $"--data-dir {folder}/etcd --unsafe-no-fsync --log-level warn --quota-backend-bytes 8000000000 "
                 + $"--listen-client-urls {client} --advertise-client-urls {client} --listen-peer-urls {peer} "
                 + $"--initial-advertise-peer-urls {peer} --initial-cluster default={peer}");
             plane.Run("apiserver", Path.Combine(programs, "kube-apiserver"), Text($"--bind-address 127.0.0.1 --secure-port {ports[2]} ")

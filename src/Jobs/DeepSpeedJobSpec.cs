@@ -84,6 +84,7 @@ public sealed record DeepSpeedJobSpec
     /// <summary>Which controller looks after the job.</summary>
     [Description("Which controller looks after the job, as a domain and a path. This operator leaves a job alone that names another one than deepspeedsharp.dev/controller. Cannot be changed.")]
     [MaxLength(63)]
+    [Pattern(@"^([^/]*\.[^/]*/[^/]+)?$")]
     public string? ManagedBy { get; init; }
 
     /// <summary>What is laid over the pods.</summary>

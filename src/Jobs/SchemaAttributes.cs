@@ -74,6 +74,15 @@ public sealed class MaxLengthAttribute(int length) : Attribute
     public int Length { get; } = length;
 }
 
+/// <summary>What a text looks like, in the CRD's schema. The validation in code has the same rule.</summary>
+/// <param name="expression">A regular expression, from the start to the end of the text.</param>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class PatternAttribute(string expression) : Attribute
+{
+    /// <summary>A regular expression.</summary>
+    public string Expression { get; } = expression;
+}
+
 /// <summary>Largest length of each text of a list in the CRD's schema.</summary>
 /// <param name="length">Number of characters.</param>
 [AttributeUsage(AttributeTargets.Property)]

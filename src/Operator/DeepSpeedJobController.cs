@@ -153,6 +153,11 @@ internal sealed class DeepSpeedJobController(
         DateTimeOffset now = watch.Time.GetUtcNow();
         SpecFacts? facts = job.Spec is { } spec ? _facts.GetValue(spec, s => SpecFacts.Of(job.Metadata.Name, s, options.AllowHostAccess)) : null;
         IReadOnlyList<ConfigError> problems = facts?.Problems ?? job.Problems;
+        if (job.Spec is not null && GangPlan.QueueProblem(job.Spec, job.Status) is { } queue)
+        {
+            problems = [.. problems, queue];
+        }
+
         (string? config, string? wait) = (null, null);
         if (problems.Count == 0 && NeedsConfig(job))
         {
@@ -231,7 +236,7 @@ internal sealed class DeepSpeedJobController(
             return null;
         }
 
-        TimeSpan left = StatusPace.Between(status.LastStartTime, watch.Time.GetUtcNow()) - watch.Time.GetElapsedTime(last.At);
+        TimeSpan left = StatusPace.Between - watch.Time.GetElapsedTime(last.At);
         return left > TimeSpan.Zero ? left : null;
     }
 

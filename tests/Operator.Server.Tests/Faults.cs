@@ -54,6 +54,12 @@ internal sealed class Faults(int seed)
     /// <summary>Share of requests that fail.</summary>
     public double Rate { get; set; }
 
+    /// <summary>What happens to every watch; null to draw.</summary>
+    public Fault? OfEveryWatch { get; init; }
+
+    /// <summary>Seconds after which a watch that is to end has ended.</summary>
+    public double LongestWatch { get; init; } = 15;
+
     /// <summary>How often each was drawn.</summary>
     public IReadOnlyDictionary<Fault, int> Drawn
     {
@@ -71,6 +77,12 @@ internal sealed class Faults(int seed)
     {
         lock (_lock)
         {
+            if (isWatch && OfEveryWatch is { } always)
+            {
+                _drawn[always] = _drawn.GetValueOrDefault(always) + 1;
+                return always;
+            }
+
             // Leases fail as well, but without a leader nothing would be tested.
             double rate = path.Contains("/leases", StringComparison.Ordinal) ? Rate / 4 : isWatch ? Math.Min(1, Rate * 3) : Rate;
             if (_random.NextDouble() >= rate)

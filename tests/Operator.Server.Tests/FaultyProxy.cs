@@ -37,6 +37,10 @@ internal sealed class FaultyProxy : IAsyncDisposable
 
     public string Address => _door.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
 
+    /// <summary>Asked at every write of objects, before it is sent on (false) and when it was carried out (true); true breaks the
+    /// connection there.</summary>
+    public Func<bool, bool> Breaks { get; set; } = _ => false;
+
     /// <summary>Opens a proxy.</summary>
     /// <param name="plane">The API server.</param>
     /// <param name="client">Name of the operator that will use it.</param>
@@ -115,11 +119,24 @@ internal sealed class FaultyProxy : IAsyncDisposable
     private async Task ForwardAsync(HttpContext context, byte[] body, Fault fault)
     {
         // What was sent to the server is carried out, whatever becomes of the operator meanwhile.
+        bool isWrite = WriteLedger.IsWrite(context.Request.Method, context.Request.Path.Value!);
+        if (isWrite && Breaks(false))
+        {
+            context.Abort();
+            return;
+        }
+
         using HttpRequestMessage request = Copy(context.Request, body);
         using HttpResponseMessage answer = await _server.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
         if (answer.IsSuccessStatusCode)
         {
             _ledger.CarriedOut(context.Request.Method, context.Request.Path.Value!, body);
+        }
+
+        if (isWrite && Breaks(true))
+        {
+            context.Abort();
+            return;
         }
 
         if (fault == Fault.LostAnswer)
@@ -154,7 +171,7 @@ internal sealed class FaultyProxy : IAsyncDisposable
 
     private async Task SpoilAsync(Stream stream, HttpContext context, Fault fault)
     {
-        TimeSpan until = _faults.Time(15);
+        TimeSpan until = _faults.Time(_faults.LongestWatch);
         switch (fault)
         {
             case Fault.Late:

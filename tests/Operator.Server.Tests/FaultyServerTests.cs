@@ -9,7 +9,7 @@ namespace DeepSpeedSharp.Operator.Server.Tests;
 /// <summary>Two operators, one real API server, and between them a proxy that fails one request of five, and watches more often.
 /// Meanwhile operators are killed, and stopped for half a minute.</summary>
 /// <remarks><c>FAULTS_JOBS</c> makes it longer (4 jobs in each of three waves; 12 take five minutes). <c>FAULTS_SEED</c> repeats the draws of a run; the order of requests is another matter.</remarks>
-[Trait("Category", "Cluster")]
+[Trait("Category", "Long")]
 public sealed class FaultyServerTests
 {
     private const double Rate = 0.2;
@@ -21,7 +21,7 @@ public sealed class FaultyServerTests
     [Trait("Scenario", "60,61,62,63")]
     public async Task Operators_KilledAndStoppedBehindAFaultyServer_CountExactlyAndWriteOnlyWithTheLease()
     {
-        string programs = Programs();
+        string programs = Programs.OrSkip();
         int seed = int.TryParse(Environment.GetEnvironmentVariable("FAULTS_SEED"), out int given) ? given : Random.Shared.Next();
         TestContext.Current.TestOutputHelper?.WriteLine(string.Create(CultureInfo.InvariantCulture, $"FAULTS_SEED={seed}"));
         var random = new Random(seed);
@@ -78,11 +78,7 @@ public sealed class FaultyServerTests
     {
         foreach (Script script in scripts)
         {
-            await plane.Api.PostAsync(Load.Jobs, string.Create(CultureInfo.InvariantCulture, $$$"""
-                {"apiVersion":"deepspeedsharp.dev/v1alpha1","kind":"DeepSpeedJob","metadata":{"name":"{{{script.Name}}}"},
-                 "spec":{"image":"w","numNodes":{{{script.Nodes}}},"progress":{"mode":"None"},
-                  "restart":{"maxRestarts":{{{script.MaxRestarts}}},"backoffSeconds":1,"backoffMaxSeconds":2} } }
-                """));
+            await plane.Api.PostAsync(Load.Jobs, script.Job);
         }
     }
 
@@ -101,13 +97,13 @@ public sealed class FaultyServerTests
             Assert.Empty(kubelet.Errors);
             Assert.True(clock.Elapsed < Limit, $"jobs do not end: {string.Join('\n', ends)}\n{Logs(operators)}");
             await Task.Delay(500, TestContext.Current.CancellationToken);
-            ends = await EndsAsync(plane);
+            ends = await Script.EndsAsync(plane.Api);
         }
     }
 
     private static async Task JudgeAsync(ControlPlane plane, Script[] scripts, ScriptedKubelet kubelet, WriteLedger ledger, OperatorProgram[] operators)
     {
-        IReadOnlyDictionary<string, string> ends = await EndsAsync(plane);
+        IReadOnlyDictionary<string, string> ends = await Script.EndsAsync(plane.Api);
         Assert.Empty(scripts.Where(s => ends[s.Name] != s.End).Select(s => $"{s.Name} ended with {ends[s.Name]}, not {s.End}"));
         Assert.Empty(kubelet.Twice);
         Assert.Empty(kubelet.Errors);
@@ -121,12 +117,6 @@ public sealed class FaultyServerTests
         Assert.DoesNotContain(pods.GetProperty("items").EnumerateArray(),
             p => p.GetProperty("status").GetProperty("phase").GetString() is not ("Succeeded" or "Failed"));
     }
-
-    private static async Task<IReadOnlyDictionary<string, string>> EndsAsync(ControlPlane plane) =>
-        (await plane.Api.GetAsync(Load.Jobs)).GetProperty("items").EnumerateArray().ToDictionary(
-            j => j.GetProperty("metadata").GetProperty("name").GetString()!,
-            j => j.TryGetProperty("status", out JsonElement s) && s.TryGetProperty("phase", out JsonElement phase)
-                ? $"{phase.GetString()}, attempt {s.GetProperty("attempt")}, restarts {s.GetProperty("restarts")}, disruptions {s.GetProperty("disruptions")}" : "");
 
     // All is said and done when nothing was written for a while; then nothing may be.
     private static async Task QuietAsync(WriteLedger ledger)
@@ -154,16 +144,4 @@ public sealed class FaultyServerTests
     }
 
     private static string Logs(OperatorProgram[] operators) => string.Join('\n', operators.Select(o => $"{o.Name}:\n{o.Log}"));
-
-    // The user's folder or the one that tests/cluster/install.sh fills.
-    private static string Programs()
-    {
-        string cache = Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { Length: > 0 } folder ? folder
-            : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
-        string? programs = new[] { Environment.GetEnvironmentVariable("KUBEBUILDER_ASSETS"), Path.Combine(cache, "deepspeedsharp", "kubernetes-1.20.2", "bin") }
-            .FirstOrDefault(p => p is { Length: > 0 } && File.Exists(Path.Combine(p, "kube-apiserver")));
-        bool hasEtcd = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Any(p => File.Exists(Path.Combine(p, "etcd")));
-        Assert.SkipUnless(programs is not null && hasEtcd, "no etcd or no kube-apiserver: run tests/cluster/install.sh");
-        return programs!;
-    }
 }

@@ -12,14 +12,14 @@ internal sealed class OperatorProgram : IAsyncDisposable
 
     private readonly ControlPlane _plane;
     private readonly FaultyProxy _proxy;
-    private readonly string _kubeconfig;
+    private readonly string _kubeconfig, _options;
     private readonly CancellationTokenSource _end = new();
     private Task _run = Task.CompletedTask;
     private Process? _process;
 
-    private OperatorProgram(ControlPlane plane, FaultyProxy proxy, string name)
+    private OperatorProgram(ControlPlane plane, FaultyProxy proxy, string name, string options)
     {
-        (_plane, _proxy, Name) = (plane, proxy, name);
+        (_plane, _proxy, Name, _options) = (plane, proxy, name, options);
         _kubeconfig = Path.Combine(plane.Folder, $"{name}.kubeconfig");
     }
 
@@ -28,10 +28,20 @@ internal sealed class OperatorProgram : IAsyncDisposable
     /// <summary>How often it was started.</summary>
     public int Starts { get; private set; }
 
-    public static async Task<OperatorProgram> StartAsync(ControlPlane plane, string name, Faults faults, WriteLedger ledger)
+    /// <summary>What is between it and the API server.</summary>
+    public FaultyProxy Proxy => _proxy;
+
+    /// <summary>Starts one.</summary>
+    /// <param name="plane">The API server.</param>
+    /// <param name="name">Its name.</param>
+    /// <param name="faults">What goes wrong.</param>
+    /// <param name="ledger">Told of every write.</param>
+    /// <param name="options">More of its options.</param>
+    public static async Task<OperatorProgram> StartAsync(
+        ControlPlane plane, string name, Faults faults, WriteLedger ledger, string options = "--leader-elect true")
     {
         FaultyProxy proxy = await FaultyProxy.StartAsync(plane, name, faults, ledger);
-        var program = new OperatorProgram(plane, proxy, name);
+        var program = new OperatorProgram(plane, proxy, name, options);
         await File.WriteAllTextAsync(program._kubeconfig, $$"""
             apiVersion: v1
             kind: Config
@@ -80,7 +90,7 @@ internal sealed class OperatorProgram : IAsyncDisposable
         {
             Starts++;
             string arguments = string.Create(CultureInfo.InvariantCulture,
-                $"--kubeconfig {_kubeconfig} --metrics-port {ControlPlane.FreePorts(1)[0]} --leader-elect true --qps 200 --burst 400 --watch-nodes false");
+                $"--kubeconfig {_kubeconfig} --metrics-port {ControlPlane.FreePorts(1)[0]} --qps 200 --burst 400 --watch-nodes false {_options}");
             var start = new ProcessStartInfo("/bin/sh", ["-c", $"exec {program} {arguments} >>{_plane.Folder}/{Name}.log 2>&1"]);
             foreach ((string variable, string value) in Environment)
             {

@@ -16,6 +16,20 @@ internal sealed record Script(string Name, int Nodes, int Failures, int Deletion
     /// <summary>Whether it fails for good.</summary>
     public bool IsHopeless => Failures > MaxRestarts;
 
+    /// <summary>The job.</summary>
+    public string Job => string.Create(CultureInfo.InvariantCulture, $$$"""
+        {"apiVersion":"deepspeedsharp.dev/v1alpha1","kind":"DeepSpeedJob","metadata":{"name":"{{{Name}}}"},
+         "spec":{"image":"w","numNodes":{{{Nodes}}},"progress":{"mode":"None"},
+          "restart":{"maxRestarts":{{{MaxRestarts}}},"backoffSeconds":1,"backoffMaxSeconds":2} } }
+        """);
+
+    /// <summary>What the status of each job says, as far as <see cref="End"/> goes.</summary>
+    public static async Task<IReadOnlyDictionary<string, string>> EndsAsync(ApiClient api) =>
+        (await api.GetAsync(Load.Jobs)).GetProperty("items").EnumerateArray().ToDictionary(
+            j => j.GetProperty("metadata").GetProperty("name").GetString()!,
+            j => j.TryGetProperty("status", out JsonElement s) && s.TryGetProperty("phase", out JsonElement phase)
+                ? $"{phase.GetString()}, attempt {s.GetProperty("attempt")}, restarts {s.GetProperty("restarts")}, disruptions {s.GetProperty("disruptions")}" : "");
+
     /// <summary>What its status has to say at the end.</summary>
     public string End => string.Create(CultureInfo.InvariantCulture,
         $"{(IsHopeless ? "Failed" : "Complete")}, attempt {(IsHopeless ? MaxRestarts + 1 : Failures + Deletions + 1)}, restarts {Math.Min(Failures, MaxRestarts)}, disruptions {(IsHopeless ? 0 : Deletions)}");
@@ -26,6 +40,7 @@ internal sealed record Script(string Name, int Nodes, int Failures, int Deletion
 /// <param name="scripts">What is to happen, by the name of the job.</param>
 internal sealed class ScriptedKubelet(ApiClient api, IReadOnlyDictionary<string, Script> scripts)
 {
+    private readonly Kubelet _kubelet = new(api, Load.Namespace);
     private readonly ConcurrentDictionary<string, string> _uids = new();
     private readonly ConcurrentDictionary<(string Job, int Attempt), int> _running = new();
     private readonly ConcurrentBag<string> _twice = [];
@@ -82,15 +97,13 @@ internal sealed class ScriptedKubelet(ApiClient api, IReadOnlyDictionary<string,
         }
         else if (type == "MODIFIED" && metadata.TryGetProperty("deletionTimestamp", out _))
         {
-            Do(() => EndAsync(name));
+            Do(() => _kubelet.RemoveAsync(name));
         }
     }
 
     private async Task RunPodAsync(Script script, int attempt, string name)
     {
-        await api.PostAsync($"{Load.Pods}/{name}/binding",
-            $$$"""{"apiVersion":"v1","kind":"Binding","metadata":{"name":"{{{name}}}"},"target":{"apiVersion":"v1","kind":"Node","name":"node-1"}}""");
-        await StatusAsync(name, "Running", """{"running":{}}""", isReady: true);
+        await _kubelet.RunAsync(name);
         if (_running.AddOrUpdate((script.Name, attempt), 1, (_, n) => n + 1) == script.Nodes)
         {
             await Task.Delay(300);
@@ -102,32 +115,20 @@ internal sealed class ScriptedKubelet(ApiClient api, IReadOnlyDictionary<string,
     {
         if (attempt <= script.Failures)
         {
-            await FinishAsync($"{script.Name}-{attempt}-{attempt % script.Nodes}", "Failed", 1);
+            await _kubelet.FinishAsync($"{script.Name}-{attempt}-{attempt % script.Nodes}", 1);
         }
         else if (attempt <= script.Failures + script.Deletions)
         {
-            await EndAsync($"{script.Name}-{attempt}-0");
+            await _kubelet.RemoveAsync($"{script.Name}-{attempt}-0");
         }
         else
         {
             for (int rank = 0; rank < script.Nodes; rank++)
             {
-                await FinishAsync($"{script.Name}-{attempt}-{rank}", "Succeeded", 0);
+                await _kubelet.FinishAsync($"{script.Name}-{attempt}-{rank}", 0);
             }
         }
     }
-
-    private Task FinishAsync(string name, string phase, int exitCode) => StatusAsync(name, phase, string.Create(CultureInfo.InvariantCulture,
-        $$$"""{"running":null,"terminated":{"exitCode":{{{exitCode}}},"reason":"{{{(exitCode == 0 ? "Completed" : "Error")}}}","startedAt":"{{{Now()}}}","finishedAt":"{{{Now()}}}"} }"""), isReady: false);
-
-    private Task StatusAsync(string name, string phase, string state, bool isReady) => api.PatchAsync($"{Load.Pods}/{name}/status", $$$"""
-        {"status":{"phase":"{{{phase}}}","podIP":"10.0.0.1","conditions":[{"type":"PodScheduled","status":"True"},{"type":"Ready","status":"{{{(isReady ? "True" : "False")}}}"}],
-         "containerStatuses":[{"name":"trainer","ready":{{{(isReady ? "true" : "false")}}},"restartCount":0,"image":"w","imageID":"w","state":{{{state}}}}]}}
-        """);
-
-    private Task EndAsync(string name) => api.DeleteAsync($"{Load.Pods}/{name}", """{"apiVersion":"v1","kind":"DeleteOptions","gracePeriodSeconds":0}""");
-
-    private static string Now() => TimeProvider.System.GetUtcNow().UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     private void Do(Func<Task> work)
     {

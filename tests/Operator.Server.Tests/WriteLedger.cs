@@ -51,10 +51,14 @@ internal sealed class WriteLedger
         }
     }
 
+    /// <summary>Whether a request changes something, other than leases and events.</summary>
+    public static bool IsWrite(string method, string path) => method != "GET" && !IsLease(path)
+        && !path.EndsWith("/events", StringComparison.Ordinal) && !path.Contains("/events/", StringComparison.Ordinal);
+
     /// <summary>Notes a request when it arrives from an operator.</summary>
     public void Arrived(string client, string method, string path)
     {
-        if (method == "GET" || IsLease(path) || path.EndsWith("/events", StringComparison.Ordinal) || path.Contains("/events/", StringComparison.Ordinal))
+        if (!IsWrite(method, path))
         {
             return;
         }

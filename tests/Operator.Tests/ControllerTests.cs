@@ -48,6 +48,26 @@ public sealed class ControllerTests
     }
 
     [Fact]
+    public async Task Counts_OfASlowStart_AreWrittenLaterAndNotLookedAtAllTheTime()
+    {
+        await using FakeOperator cluster = await FakeOperator.StartAsync();
+        cluster.Apply("a");
+        await cluster.Until(() => (int?)cluster.Status("a")["createdAttempt"] == 1, "pods exist");
+        await cluster.UntilQuiet();
+        cluster.Api.Run("a-1-0");
+        (int writes, double passes) = (cluster.Api.Writes, await PassesAsync());
+
+        await cluster.Until(() => (string?)cluster.Status("a")["nodesText"] == "1/2", "the status says so");
+        await cluster.UntilQuiet();
+
+        Assert.Equal(writes + 1, cluster.Api.Writes);
+        Assert.InRange(await PassesAsync() - passes, 1, 4);
+
+        async Task<double> PassesAsync() => (await cluster.ScrapeAsync()).Split('\n').Where(l => l.StartsWith("controller_runtime_reconcile_total{", StringComparison.Ordinal))
+            .Sum(l => double.Parse(l.Split(' ')[^1], System.Globalization.CultureInfo.InvariantCulture));
+    }
+
+    [Fact]
     public async Task Node_Fails_RestartsAllAfterBackoff()
     {
         await using FakeOperator cluster = await FakeOperator.StartRunningAsync();

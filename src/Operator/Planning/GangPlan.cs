@@ -1,3 +1,4 @@
+using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Resources.Gang;
@@ -31,6 +32,17 @@ internal static class GangPlan
 
         return ReferenceEquals(scheduling, spec.Scheduling) ? spec : spec with { Scheduling = scheduling };
     }
+
+    /// <summary>What is wrong with an edit of the queue; null when nothing is. The CRD has the same rule, which servers before
+    /// 1.25 drop.</summary>
+    /// <param name="spec">The spec that counts.</param>
+    /// <param name="status">The status, which knows the queue that the job started in.</param>
+    public static ConfigError? QueueProblem(DeepSpeedJobSpec spec, DeepSpeedJobStatus status) =>
+        !spec.IsSuspended() && !status.IsSuspending() && status.Gang is { } gang && gang.Scheduler == spec.Gang().ToString()
+            && (gang.Queue ?? "") != (spec.Scheduling?.Queue ?? "")
+            ? new ConfigError("spec.scheduling.queue", $"it was {gang.Queue ?? "left out"} when the job started and can be changed only while the job is suspended",
+                "set it back, or suspend the job, change it and resume the job")
+            : null;
 
     /// <summary>How the pods of the next attempt are placed together; null when they are not.</summary>
     /// <param name="job">What was found.</param>

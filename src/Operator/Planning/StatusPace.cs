@@ -7,24 +7,14 @@ namespace DeepSpeedSharp.Operator.Planning;
 /// <remarks>Nothing is decided from what waits: each pass counts anew, and attempts, ends and conditions are written at once.</remarks>
 internal static class StatusPace
 {
-    private static readonly TimeSpan Shortest = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan Longest = TimeSpan.FromSeconds(10);
+    /// <summary>Least time between two writes of which the later says nothing urgent.</summary>
+    public static readonly TimeSpan Between = TimeSpan.FromSeconds(10);
 
     // On the way from created pods to running ones.
     private static readonly HashSet<string> Passing =
     [
         Reasons.PodsNotCreated, Reasons.WaitingForScheduler, Reasons.WaitingForOldPods, Reasons.Unschedulable, Reasons.AllPodsScheduled,
     ];
-
-    /// <summary>Least time between two writes of which the later says nothing urgent: as long as the start took so far, within
-    /// limits, so that a slow start does not cost many more writes than a fast one.</summary>
-    /// <param name="started">When the attempt began; null for none.</param>
-    /// <param name="now">The time.</param>
-    public static TimeSpan Between(DateTimeOffset? started, DateTimeOffset now)
-    {
-        TimeSpan age = now - started ?? TimeSpan.Zero;
-        return age < Shortest ? Shortest : age > Longest ? Longest : age;
-    }
 
     /// <summary>Whether only counts, messages and the way to running pods differ.</summary>
     /// <param name="before">The status as last written.</param>

@@ -81,6 +81,23 @@ public sealed class JobDefinitionTests
             (string?)JobDefinition.Build()["spec"]!["versions"]![0]!["subresources"]!["scale"]!["specReplicasPath"]);
     }
 
+    [Theory]
+    [InlineData("", true)]
+    [InlineData("deepspeedsharp.dev/controller", true)]
+    [InlineData("kueue.x-k8s.io/multikueue", true)]
+    [InlineData("somebody", false)]
+    [InlineData("somebody/else", false)]
+    [InlineData("a.b/", false)]
+    [InlineData("a.b/c/d", false)]
+    public void Manager_IsADomainAndAPath_ForTheServerAsInCode(string manager, bool isValid)
+    {
+        var errors = new Config.ConfigErrors();
+        DeepSpeedSharp.Jobs.JobValidation.Check(Planning.Some.Spec() with { ManagedBy = manager }, errors);
+
+        Assert.Equal(isValid ? [] : ["spec.managedBy"], errors.All.Select(e => e.Path));
+        Assert.Equal(isValid, System.Text.RegularExpressions.Regex.IsMatch(manager, (string)Schema["properties"]!["spec"]!["properties"]!["managedBy"]!["pattern"]!));
+    }
+
     [Fact]
     public void Spec_IsExplained()
     {

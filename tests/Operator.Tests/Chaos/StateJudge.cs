@@ -99,7 +99,7 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
         // What was not looked at in between may have been right.
         DateTimeOffset since = _wrong.TryGetValue(key, out (DateTimeOffset Since, DateTimeOffset Last) known) && _now - known.Last < Slack ? known.Since : _now;
         _wrong[key] = (since, _now);
-        expect(_now - since < Lag + StatusPace.Between(job.Time("lastStartTime"), _now), $"{what}: {why}");
+        expect(_now - since < Lag + StatusPace.Between, $"{what}: {why}");
     }
 
     private void Finished(SeenJob job, SeenPod[] pods, DateTimeOffset now, DateTimeOffset actsSince, string why)

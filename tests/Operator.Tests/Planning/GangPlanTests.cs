@@ -189,6 +189,22 @@ public sealed class GangPlanTests
         Assert.Equal(SpecHash.Of(plain), SpecHash.Of(GangPlan.Effective(none, null, GangScheduler.None)));
     }
 
+    [Fact]
+    public void Queue_OfAJobThatIsNotSuspended_CannotBeChanged()
+    {
+        JobSnapshot job = Begun(Spec("Volcano"));
+        DeepSpeedJobSpec other = job.Spec! with { Scheduling = job.Spec.Scheduling! with { Queue = "other" } };
+        DeepSpeedJobStatus suspended = JobDecision.For(job with { Spec = job.Spec with { Suspend = true } }).Status;
+
+        Assert.Null(GangPlan.QueueProblem(job.Spec, job.Status));
+        Assert.Equal("spec.scheduling.queue", GangPlan.QueueProblem(other, job.Status)!.Path);
+        Assert.NotNull(GangPlan.QueueProblem(other with { Scheduling = other.Scheduling! with { Queue = null } }, job.Status));
+        Assert.Null(GangPlan.QueueProblem(other with { Suspend = true }, job.Status));
+        Assert.Null(GangPlan.QueueProblem(other, suspended)); // it is resumed with the new queue
+        Assert.Null(GangPlan.QueueProblem(Some.Spec(), job.Status)); // another gang scheduler waits for the next start
+        Assert.Null(GangPlan.QueueProblem(other, Some.NewJob(other).Status));
+    }
+
     private static DeepSpeedJobSpec Spec(string gang) => Some.Spec() with
     {
         Scheduling = new SchedulingSpec { Gang = gang, Queue = gang == "Coscheduling" ? null : "research" },

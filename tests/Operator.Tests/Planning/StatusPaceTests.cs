@@ -37,14 +37,6 @@ public sealed class StatusPaceTests
         Assert.False(StatusPace.MayWait(Starting, Starting.With(Some.Now, "Stalled", true, "InvalidSpec")));
     }
 
-    [Theory]
-    [InlineData(null, 1)]
-    [InlineData(0, 1)]
-    [InlineData(4, 4)]
-    [InlineData(3600, 10)]
-    public void Between_TwoWrites_IsTheAgeOfTheAttemptWithinLimits(int? age, int seconds) =>
-        Assert.Equal(TimeSpan.FromSeconds(seconds), StatusPace.Between(age is { } a ? Some.Now.AddSeconds(-a) : null, Some.Now));
-
     private static JobSnapshot Job()
     {
         JobSnapshot job = Some.NewJob();

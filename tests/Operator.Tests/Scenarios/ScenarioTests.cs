@@ -14,10 +14,30 @@ public sealed partial class ScenarioTests
     [Fact]
     public void EveryTestOfTheTable_Exists()
     {
-        HashSet<string> tests = [.. Directory.EnumerateFiles(RepositoryFiles.Path("tests"), "*.cs", SearchOption.AllDirectories).SelectMany(TestsOf)];
+        HashSet<string> tests = [.. TestsIn("")];
 
         Assert.All(ScenarioTable.All.SelectMany(s => s.Tests), test => Assert.Contains(test, tests));
     }
+
+    [Fact]
+    public void EveryScenario_RunsOnARealServerOrSaysWhyNot()
+    {
+        HashSet<string> tests = [.. TestsIn("Operator.Server.Tests"), .. TestsIn("Operator.Cluster.Tests")];
+
+        Assert.All(ScenarioTable.All.Where(s => s.NotApplicable is null), s => Assert.True(s.Tests.Any(tests.Contains) == s.NotOnAServer is null,
+            $"scenario {s.Number} needs a test on a real API server, or a reason, and not both"));
+    }
+
+    [Fact]
+    public void EveryScenarioOnTheServer_IsInTheTable()
+    {
+        HashSet<string> known = [.. ScenarioTable.All.SelectMany(s => s.Tests)];
+
+        Assert.All(TestsIn(Path.Combine("Operator.Server.Tests", "Scenarios")), test => Assert.Contains(test, known));
+    }
+
+    private static IEnumerable<string> TestsIn(string folder) =>
+        Directory.EnumerateFiles(RepositoryFiles.Path("tests", folder), "*.cs", SearchOption.AllDirectories).SelectMany(TestsOf);
 
     // Tests of other programs are known by their text: those of the real cluster run elsewhere.
     private static IEnumerable<string> TestsOf(string file)

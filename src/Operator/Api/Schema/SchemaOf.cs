@@ -76,6 +76,11 @@ internal static class SchemaOf
             schema["maxLength"] = longest.Length;
         }
 
+        if (property.GetCustomAttribute<PatternAttribute>() is { } pattern)
+        {
+            schema["pattern"] = pattern.Expression;
+        }
+
         if (property.GetCustomAttribute<MaxItemLengthAttribute>() is { } longestItem)
         {
             schema["items"]!["maxLength"] = longestItem.Length;
