@@ -182,7 +182,7 @@ internal sealed class DeepSpeedJobController(
             Progress = known?.Report,
             MovedAt = known?.MovedAt,
             NodeSteps = known?.NodeSteps ?? new Dictionary<int, long?>(),
-            NotReady = caches.NotReady(),
+            NotReady = caches.NotReady(watch.Time),
             Now = new DateTimeOffset(now.UtcTicks - now.UtcTicks % TimeSpan.TicksPerSecond, TimeSpan.Zero),
         };
     }
@@ -231,7 +231,7 @@ internal sealed class DeepSpeedJobController(
             return null;
         }
 
-        TimeSpan left = StatusPace.Between(status.LastStartTime, watch.Time.GetUtcNow()) - watch.Time.GetElapsedTime(last.At);
+        TimeSpan left = StatusPace.Between(job.Status, status, watch.Time.GetUtcNow()) - watch.Time.GetElapsedTime(last.At);
         return left > TimeSpan.Zero ? left : null;
     }
 

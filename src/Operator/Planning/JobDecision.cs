@@ -253,7 +253,7 @@ internal sealed record JobDecision
     // When the machine of a pod will have been silent for long enough.
     private static TimeSpan? NextLoss(JobSnapshot job) => job.Pods
         .Where(p => !p.IsFinished && p.ClusterNode is { } machine && job.NotReady.ContainsKey(machine))
-        .Select(p => (TimeSpan?)(job.NotReady[p.ClusterNode!] + job.Spec.NodeLoss() - job.Now))
+        .Select(p => (TimeSpan?)(job.Spec.NodeLoss() - job.NotReady[p.ClusterNode!].Length))
         .Where(t => t > TimeSpan.Zero).Min();
 
     // Time until the next start. No pause is longer than the longest: the clock was set back since this one was written.

@@ -4,7 +4,8 @@ namespace DeepSpeedSharp.Operator.Planning;
 
 /// <summary>Which status writes may wait for a moment, so that several become one: a start of 256 pods changes the counts
 /// hundreds of times in some seconds.</summary>
-/// <remarks>Nothing is decided from what waits: each pass counts anew, and attempts, ends and conditions are written at once.</remarks>
+/// <remarks>Nothing is decided from what waits: each pass counts anew, and attempts, ends and conditions are written at once. Only
+/// who succeeded is known from the status alone when a pod is gone, so that waits for the shortest time.</remarks>
 internal static class StatusPace
 {
     private static readonly TimeSpan Shortest = TimeSpan.FromSeconds(1);
@@ -25,6 +26,13 @@ internal static class StatusPace
         TimeSpan age = now - started ?? TimeSpan.Zero;
         return age < Shortest ? Shortest : age > Longest ? Longest : age;
     }
+
+    /// <summary>Least time between two writes, the second of which is to be this one.</summary>
+    /// <param name="before">The status as last written.</param>
+    /// <param name="after">The status to write.</param>
+    /// <param name="now">The time.</param>
+    public static TimeSpan Between(DeepSpeedJobStatus before, DeepSpeedJobStatus after, DateTimeOffset now) =>
+        before.SucceededNodes == after.SucceededNodes ? Between(after.LastStartTime, now) : Shortest;
 
     /// <summary>Whether only counts, messages and the way to running pods differ.</summary>
     /// <param name="before">The status as last written.</param>

@@ -33,6 +33,9 @@ internal sealed class History(TimeProvider time)
     private readonly Dictionary<(string Job, int Attempt), Dictionary<int, DateTimeOffset>> _succeeded = [];
     private readonly List<(DateTimeOffset At, string Holder)> _holders = [];
 
+    /// <summary>What happened last.</summary>
+    public Diary Diary { get; } = new();
+
     /// <summary>What there is now.</summary>
     public Moment Now { get; private set; } = new([], []);
 
@@ -61,6 +64,7 @@ internal sealed class History(TimeProvider time)
     /// <summary>Notes a change.</summary>
     public void Note(StoreChange change)
     {
+        Diary.Note(time.GetUtcNow(), change);
         switch (change.Plural)
         {
             case "pods":

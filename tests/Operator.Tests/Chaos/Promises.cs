@@ -8,9 +8,10 @@ namespace DeepSpeedSharp.Operator.Tests.Chaos;
 /// <remarks>These hold in any weather: an operator that was told nothing, or nonsense, may do nothing, but nothing wrong.</remarks>
 internal sealed class Promises
 {
+    private static readonly TimeSpan LongestPass = TimeSpan.FromMinutes(2);
     private readonly ObjectStore _store;
     private readonly History _history;
-    private readonly Func<string, TimeProvider> _clockOf;
+    private readonly Func<string, ProcessClock> _clockOf;
     private readonly bool _areMany;
     private readonly StatusPromises _statuses;
     private readonly List<string> _broken = [];
@@ -21,7 +22,7 @@ internal sealed class Promises
     /// <param name="history">What really happened.</param>
     /// <param name="clockOf">Clock of a client.</param>
     /// <param name="areMany">Whether several operators act at a time, by mistake; each then knows less of what the others do.</param>
-    public Promises(ObjectStore store, History history, Func<string, TimeProvider> clockOf, bool areMany)
+    public Promises(ObjectStore store, History history, Func<string, ProcessClock> clockOf, bool areMany)
     {
         (_store, _history, _clockOf, _areMany) = (store, history, clockOf, areMany);
         _statuses = new StatusPromises(history, Expect) { AreMany = areMany };
@@ -69,7 +70,7 @@ internal sealed class Promises
 
     private void Judge(StoreChange change)
     {
-        DateTimeOffset now = _clockOf(change.Client!).GetUtcNow();
+        DateTimeOffset now = _clockOf(change.Client!).LatestSeen(LongestPass);
         switch (change)
         {
             case { Plural: "pods", Verb: "create" }:
@@ -87,7 +88,7 @@ internal sealed class Promises
             case { Plural: "deepspeedjobs", Verb: "patch" }:
                 (SeenJob before, SeenJob after) = (new SeenJob(change.Before!), new SeenJob(change.After!));
                 Expect(!JsonNode.DeepEquals(before.Status, after.Status), $"a status was written that says nothing new: {after}");
-                _statuses.Judge(before, after, _clockOf(change.Client!).GetUtcNow());
+                _statuses.Judge(before, after);
                 break;
             case { Verb: "apply" } when !_areMany:
                 Expect(!JsonNode.DeepEquals(change.Before, change.After), $"{Name(change.After!)} of {change.Plural} was applied and did not change");

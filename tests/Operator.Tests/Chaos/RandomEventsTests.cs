@@ -62,7 +62,7 @@ public sealed class RandomEventsTests
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
-            Assert.Fail(string.Create(CultureInfo.InvariantCulture, $"{run}, event {world.Event}: {e.Message}\n{e.StackTrace}"));
+            Assert.Fail(string.Create(CultureInfo.InvariantCulture, $"{run}, event {world.Event}: {e.Message}\n{e.StackTrace}\nWhat happened last:\n{world.Diary.About(e.Message)}"));
         }
         finally
         {

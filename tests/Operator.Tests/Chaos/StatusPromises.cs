@@ -32,7 +32,7 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
     }
 
     /// <summary>Judges one write.</summary>
-    public void Judge(SeenJob before, SeenJob after, DateTimeOffset now)
+    public void Judge(SeenJob before, SeenJob after)
     {
         foreach (string counter in Counters)
         {

@@ -120,7 +120,7 @@ internal sealed partial class World
                 break;
             case < 985:
                 // Another time of day; what measures durations does not change.
-                ((ProcessClock)_dice.Of(Replicas.Processes).Clock).Error = TimeSpan.FromSeconds(_dice.Of([0, 0, 5, -5, 3600, -3600]));
+                JumpClock(TimeSpan.FromSeconds(_dice.Of([0, 0, 5, -5, 3600, -3600])));
                 break;
             case < 987:
                 Replicas.Advance(TimeSpan.FromMinutes(_dice.Of([1, 10])));
@@ -130,6 +130,17 @@ internal sealed partial class World
                 break;
             default:
                 break;
+        }
+    }
+
+    // A process that has not seen the machines yet can only believe its clock.
+    private void JumpClock(TimeSpan error)
+    {
+        OperatorProcess process = _dice.Of(Replicas.Processes);
+        if (process.KnowsMachines)
+        {
+            ((ProcessClock)process.Clock).Error = error;
+            Diary.Note($"the clock of {process.Name} is wrong by {error}");
         }
     }
 

@@ -43,6 +43,9 @@ internal sealed partial class World : IAsyncDisposable
 
     public Replicas Replicas { get; }
 
+    /// <summary>What happened last.</summary>
+    public Diary Diary => _history.Diary;
+
     /// <summary>Number of the event that happens now.</summary>
     public int Event { get; private set; }
 
@@ -107,6 +110,7 @@ internal sealed partial class World : IAsyncDisposable
     /// <summary>A storm begins.</summary>
     public void BeginStorm()
     {
+        Diary.Note($"a storm begins at event {Event}");
         Promises.BeforeStep = null;
         _judge.Reset();
         _faults.Rate = _dice.Of([0, 0.05, 0.1, 0.3]);
@@ -141,6 +145,7 @@ internal sealed partial class World : IAsyncDisposable
         }
 
         await QuietAsync();
+        Diary.Note($"the storm is over after event {Event}");
     }
 
     /// <summary>From now on everything goes well: every job comes to its end, and then nothing is written any more.</summary>
