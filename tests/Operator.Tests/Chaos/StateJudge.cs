@@ -16,8 +16,11 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
     private static readonly TimeSpan Slack = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan Lag = TimeSpan.FromSeconds(6);
     private static readonly TimeSpan Settle = TimeSpan.FromSeconds(3);
+
+    // Writes in a row right before which something happened that they do not tell yet.
+    private const int MostUnlucky = 4;
     private readonly Dictionary<string, DateTimeOffset> _wellSince = [];
-    private readonly Dictionary<string, (DateTimeOffset Since, DateTimeOffset Last)> _wrong = [];
+    private readonly Dictionary<string, Wrong> _wrong = [];
     private IReadOnlyList<JsonObject> _maps = [];
     private DateTimeOffset _now;
 
@@ -96,11 +99,17 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
             return;
         }
 
-        // What was not looked at in between may have been right.
-        DateTimeOffset since = _wrong.TryGetValue(key, out (DateTimeOffset Since, DateTimeOffset Last) known) && _now - known.Last < Slack ? known.Since : _now;
-        _wrong[key] = (since, _now);
-        expect(_now - since < Lag + StatusPace.Between(job.Time("lastStartTime"), _now), $"{what}: {why}");
+        // What was not looked at in between may have been right. So may what was written in between, and more has happened since.
+        string written = $"{job.Status}";
+        Wrong wrong = _wrong.TryGetValue(key, out Wrong? known) && _now - known.Last < Slack
+            ? known with { Last = _now, Status = written, AsWritten = known.Status == written ? known.AsWritten : _now } : new Wrong(_now, _now, _now, written);
+        _wrong[key] = wrong;
+        TimeSpan pace = StatusPace.Between(job.Time("lastStartTime"), _now);
+        expect(_now - wrong.AsWritten < Lag + pace && _now - wrong.Since < Lag + MostUnlucky * pace, $"{what}: {why}");
     }
+
+    // Something that is wrong: since when, whenever it was written; since when in the status that is there; and when it was seen last.
+    private sealed record Wrong(DateTimeOffset Since, DateTimeOffset AsWritten, DateTimeOffset Last, string Status);
 
     private void Finished(SeenJob job, SeenPod[] pods, DateTimeOffset now, DateTimeOffset actsSince, string why)
     {
