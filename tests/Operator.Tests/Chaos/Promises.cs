@@ -79,6 +79,9 @@ internal sealed class Promises
             case { Plural: "pods", Verb: "delete" }:
                 PodMayGo(change.Before!);
                 break;
+            case { Plural: "configmaps", Verb: "create" }:
+                ConfigMapIsAllowed(change.After!);
+                break;
             case { Plural: "configmaps", Verb: "delete" }:
                 ConfigMapMayGo(change.Before!);
                 break;
@@ -119,8 +122,9 @@ internal sealed class Promises
             return; // of a job that was deleted this moment; the garbage collector takes it
         }
 
-        Expect(pod.Attempt == job.Attempt || (_areMany && pod.Attempt < job.Attempt), $"{pod.Name} was created in attempt {job.Attempt}");
-        Expect(!job.IsFinished || _areMany, $"{pod.Name} was created for a finished job: {job}");
+        bool mayBeLate = _areMany || (BeforeStep is null && _history.HasJustChanged(job.Uid));
+        Expect(pod.Attempt == job.Attempt || (mayBeLate && pod.Attempt < job.Attempt), $"{pod.Name} was created in attempt {job.Attempt}");
+        Expect(!job.IsFinished || mayBeLate, $"{pod.Name} was created for a finished job: {job}");
         Expect(pod.Rank < job.Desired || pod.Attempt < job.Attempt, $"{pod.Name} was created though {job.Desired} pods are wanted");
         Expect(!_history.Now.Pods.Values.Any(p => p.JobUid == pod.JobUid && p.Attempt == pod.Attempt && p.Rank == pod.Rank),
             $"{pod.Name} is a second pod of its node and attempt");
@@ -153,7 +157,7 @@ internal sealed class Promises
         foreach (SeenPod old in _history.Now.Pods.Values.Where(p => p.JobUid == job.Uid && p.Attempt < job.Attempt && !p.HasEnded))
         {
             bool isOverdue = old.DeletionDeadline + nodeLoss < _store.Time!.GetUtcNow() + TimeSpan.FromSeconds(1);
-            Expect(isOverdue || _history.MayBeLost(old, nodeLoss), $"{pod.Name} was created while {old.Name} had not ended: {old}");
+            Expect(isOverdue || _history.MayBeLost(old, nodeLoss, isTold: BeforeStep is not null), $"{pod.Name} was created while {old.Name} had not ended: {old}");
         }
     }
 
@@ -180,6 +184,16 @@ internal sealed class Promises
         {
             Expect(pod.Attempt < job.Attempt || job.IsSuspending || job.IsFinished, $"{pod.Name} was deleted in the middle of its attempt: {job}");
             Expect(!job.IsFinished || pod.Attempt < job.Attempt || job.Spec?.CleanPodPolicy != "None", $"{pod.Name} was deleted though cleanPodPolicy is None");
+        }
+    }
+
+    private void ConfigMapIsAllowed(JsonObject body)
+    {
+        if (JobOf(body, "configmaps") is { } job && int.TryParse(SeenPod.Label(body["metadata"]!, "attempt"), out int attempt) && attempt != job.Attempt)
+        {
+            bool mayBeLate = _areMany || (BeforeStep is null && _history.HasJustChanged(job.Uid));
+            Expect(mayBeLate && attempt < job.Attempt, $"ConfigMap {Name(body)} was created in attempt {job.Attempt}");
+            _history.LateConfigMaps.Add(Name(body));
         }
     }
 

@@ -153,7 +153,7 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
         expect(job.Attempt > 0 && !job.IsSuspending, $"it does not begin: {why}");
         DateTimeOffset? failed = history.Facts(job.Uid, job.Attempt)
             .Where(f => !history.Succeeded(job.Uid, job.Attempt).Contains(f.Rank)).Select(f => (DateTimeOffset?)f.At).Min();
-        bool mayBeLost = current.Any(p => !p.HasEnded && history.MayBeLost(p, job.Spec.NodeLoss()));
+        bool mayBeLost = current.Any(p => !p.HasEnded && history.MayBeLost(p, job.Spec.NodeLoss(), isTold: true));
         if (failed is { } since && job.Count("createdAttempt") == job.Attempt)
         {
             expect(Later(since, actsSince) + Settle + Slack + Slack > now, $"it does not go on after a failure: {why}");
@@ -206,7 +206,7 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
         bool hasRun = job.Phase == "Running" || history.Succeeded(job.Uid, job.Attempt).Count > 0;
         expect(hasRun || !isValid || current.All(p => p.Image == job.Spec!.Image), $"pods of an old spec wait: {why}");
         expect(areMany || _maps.Where(m => (string?)SeenPod.OwnerOf(m["metadata"]!)?["uid"] == job.Uid)
-            .All(m => SeenPod.Label(m["metadata"]!, "attempt") == $"{job.Attempt}"), $"a ConfigMap of an earlier attempt is left: {why}");
+            .All(m => SeenPod.Label(m["metadata"]!, "attempt") == $"{job.Attempt}" || history.LateConfigMaps.Contains((string)m["metadata"]!["name"]!)), $"a ConfigMap of an earlier attempt is left: {why}");
         if (!areMany && job.Spec?.Scheduling?.PodDisruptionBudget == true && !history.DeletedByHand.Contains($"poddisruptionbudgets/{job.Name}"))
         {
             expect((int?)store.Find("poddisruptionbudgets", job.Name)?["spec"]?["minAvailable"] == job.Desired, $"its disruption budget is wrong: {why}");
