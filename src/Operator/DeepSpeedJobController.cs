@@ -21,6 +21,9 @@ internal sealed class DeepSpeedJobController(
     private readonly ConcurrentDictionary<string, FirstFailure> _failures = new();
     private readonly ConcurrentDictionary<string, LastWrite> _writes = new();
 
+    // What a job needed only while it ran is looked for once after its end, not in each pass.
+    private readonly ConcurrentDictionary<string, Released> _released = new();
+
     // Jobs of which a write failed. It may have been carried out for all that, and then what is known here is not true any more.
     private readonly ConcurrentDictionary<string, bool> _unsure = new();
     private readonly ConditionalWeakTable<DeepSpeedJobSpec, SpecFacts> _facts = new();
@@ -84,14 +87,20 @@ internal sealed class DeepSpeedJobController(
             await gangs.CloseAsync(decision.CloseGroups, cancel);
             await objects.DeleteAsync(entity, decision.Delete, cancel);
             await gangs.DropWorkloadsAsync(entity.Metadata.NamespaceProperty, decision.DropWorkloads, cancel);
-            if (decision.RemoveGroups)
+            bool isReleased = decision.RemoveBudget && _released.TryGetValue(entity.Key, out Released? done) && done == Released.Of(entity);
+            if (decision.RemoveGroups && !isReleased)
             {
                 await gangs.RemoveAsync(entity, cancel);
             }
 
-            if (decision.RemoveBudget && entity.Spec?.Scheduling?.PodDisruptionBudget == true)
+            if (decision.RemoveBudget && !isReleased)
             {
-                await objects.DeleteBudgetAsync(entity, cancel);
+                if (entity.Spec?.Scheduling?.PodDisruptionBudget == true)
+                {
+                    await objects.DeleteBudgetAsync(entity, cancel);
+                }
+
+                _released[entity.Key] = Released.Of(entity);
             }
 
             if (decision.RestoreService)
@@ -152,6 +161,7 @@ internal sealed class DeepSpeedJobController(
         _failures.TryRemove(key, out _);
         _writes.TryRemove(key, out _);
         _unsure.TryRemove(key, out _);
+        _released.TryRemove(key, out _);
         caches.Progress.Forget(key);
         await ReleaseAsync(Orphans(key, uid: null), cancel);
     }
@@ -337,6 +347,11 @@ internal sealed class DeepSpeedJobController(
     }
 
     private sealed record FirstFailure(string Uid, int Attempt, DateTimeOffset Time);
+
+    private sealed record Released(string Uid, int Attempt)
+    {
+        public static Released Of(DeepSpeedJob job) => new(job.Metadata.Uid, job.Status.Attempt);
+    }
 
     private sealed record LastWrite(string Uid, long At);
 }

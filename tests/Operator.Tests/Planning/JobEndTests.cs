@@ -16,10 +16,10 @@ public sealed class JobEndTests
         JobSnapshot job = Some.RunningJob(Some.Spec() with { CleanPodPolicy = policy, SuccessPolicy = "Rank0" }).With(Some.SucceededPod(0));
         JobDecision end = JobDecision.For(job);
         Assert.Equal("Rank0Succeeded", end.Status.Condition("Complete")!.Reason);
-        Assert.True(end.RemoveBudget);
-
         JobDecision after = JobDecision.For(job.After(end));
 
+        // The write of the end may fail, and then the job goes on.
+        Assert.Equal((false, true), (end.RemoveBudget, after.RemoveBudget));
         Assert.Equal(deleted, string.Join(' ', after.Delete.Select(d => d.Pod.Name).Order()));
     }
 
