@@ -36,6 +36,7 @@ internal sealed class History(TimeProvider time)
     private static readonly TimeSpan OnItsWay = TimeSpan.FromSeconds(10);
     private readonly Dictionary<(string Job, int Attempt), List<Fact>> _facts = [];
     private readonly Dictionary<(string Job, int Attempt), Dictionary<int, DateTimeOffset>> _succeeded = [];
+    private readonly Dictionary<(string Job, int Attempt, int Rank), DateTimeOffset> _successOfPod = [];
     private readonly List<(DateTimeOffset At, string Holder)> _holders = [];
     private readonly Dictionary<string, (int Attempt, bool IsFinished, DateTimeOffset At)> _changed = [];
 
@@ -126,14 +127,19 @@ internal sealed class History(TimeProvider time)
             earlier.RemoveAll(f => f.Rank == pod.Rank && !f.IsMended);
         }
 
+        if (before is null)
+        {
+            _successOfPod.Remove((pod.JobUid, pod.Attempt, pod.Rank));
+        }
+
         if (after?.Phase == "Succeeded" && before?.Phase != "Succeeded")
         {
             (_succeeded.TryGetValue(key, out Dictionary<int, DateTimeOffset>? ranks) ? ranks : _succeeded[key] = []).TryAdd(pod.Rank, time.GetUtcNow());
+            _successOfPod.TryAdd((pod.JobUid, pod.Attempt, pod.Rank), time.GetUtcNow());
         }
 
         // Also of one that succeeded: nobody may have heard of that yet.
-        TimeSpan? afterSuccess = _succeeded.TryGetValue(key, out Dictionary<int, DateTimeOffset>? known) && known.TryGetValue(pod.Rank, out DateTimeOffset succeeded)
-            ? time.GetUtcNow() - succeeded : null;
+        TimeSpan? afterSuccess = _successOfPod.TryGetValue((pod.JobUid, pod.Attempt, pod.Rank), out DateTimeOffset succeeded) ? time.GetUtcNow() - succeeded : null;
         bool vanished = after is null && change.Client is null;
         bool beginsToEnd = after?.DeletedAt is not null && before?.DeletedAt is null && change.Client is null;
         bool failed = after?.Phase == "Failed" && (before?.Phase != "Failed" || (after.WasEvicted && !before.WasEvicted));
