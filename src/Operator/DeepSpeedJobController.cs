@@ -20,7 +20,16 @@ internal sealed class DeepSpeedJobController(
 {
     private readonly ConcurrentDictionary<string, FirstFailure> _failures = new();
     private readonly ConcurrentDictionary<string, LastWrite> _writes = new();
+
+    // What a job needed only while it ran is looked for once after its end, not in each pass.
+    private readonly ConcurrentDictionary<string, Released> _released = new();
+
+    // Jobs of which a write failed. It may have been carried out for all that, and then what is known here is not true any more.
+    private readonly ConcurrentDictionary<string, bool> _unsure = new();
     private readonly ConditionalWeakTable<DeepSpeedJobSpec, SpecFacts> _facts = new();
+
+    // The time of day may have been wrong when a wait was computed from it, and be right again by now.
+    private static readonly TimeSpan LongestWait = TimeSpan.FromMinutes(1);
 
     /// <inheritdoc/>
     public async Task<ReconcileResult> ReconcileAsync(DeepSpeedJob entity, CancellationToken cancel)
@@ -42,6 +51,16 @@ internal sealed class DeepSpeedJobController(
         {
             Log.UnreadableStatus(watch.Log, entity.Key);
             return ReconcileResult.Done;
+        }
+
+        if (_unsure.ContainsKey(entity.Key))
+        {
+            if (await ReadAgainAsync(entity, cancel) is not { } known)
+            {
+                return ReconcileResult.Done;
+            }
+
+            entity = known;
         }
 
         JobSnapshot observed = await ObserveAsync(entity, cancel);
@@ -68,14 +87,20 @@ internal sealed class DeepSpeedJobController(
             await gangs.CloseAsync(decision.CloseGroups, cancel);
             await objects.DeleteAsync(entity, decision.Delete, cancel);
             await gangs.DropWorkloadsAsync(entity.Metadata.NamespaceProperty, decision.DropWorkloads, cancel);
-            if (decision.RemoveGroups)
+            bool isReleased = decision.RemoveBudget && _released.TryGetValue(entity.Key, out Released? done) && done == Released.Of(entity);
+            if (decision.RemoveGroups && !isReleased)
             {
                 await gangs.RemoveAsync(entity, cancel);
             }
 
-            if (decision.RemoveBudget && entity.Spec?.Scheduling?.PodDisruptionBudget == true)
+            if (decision.RemoveBudget && !isReleased)
             {
-                await objects.DeleteBudgetAsync(entity, cancel);
+                if (entity.Spec?.Scheduling?.PodDisruptionBudget == true)
+                {
+                    await objects.DeleteBudgetAsync(entity, cancel);
+                }
+
+                _released[entity.Key] = Released.Of(entity);
             }
 
             if (decision.RestoreService)
@@ -126,7 +151,8 @@ internal sealed class DeepSpeedJobController(
             return ReconcileResult.RequeueAfter(TimeSpan.FromSeconds(refused.Reason == Reasons.NameConflict ? 3 : 30));
         }
 
-        return decision.RequeueAfter is { } after ? ReconcileResult.RequeueAfter(after) : ReconcileResult.Done;
+        return decision.RequeueAfter is { } after
+            ? ReconcileResult.RequeueAfter(after < LongestWait ? after : LongestWait) : ReconcileResult.Done;
     }
 
     /// <inheritdoc/>
@@ -134,6 +160,8 @@ internal sealed class DeepSpeedJobController(
     {
         _failures.TryRemove(key, out _);
         _writes.TryRemove(key, out _);
+        _unsure.TryRemove(key, out _);
+        _released.TryRemove(key, out _);
         caches.Progress.Forget(key);
         await ReleaseAsync(Orphans(key, uid: null), cancel);
     }
@@ -147,6 +175,30 @@ internal sealed class DeepSpeedJobController(
         await gangs.CloseAsync(GangPlan.Close(pods, inUse: null), cancel);
         await gangs.DropWorkloadsAsync(pods.Count == 0 ? "" : pods[0].Namespace, GangPlan.Drop(pods, inUse: null), cancel);
     }
+
+    // Null when it is gone, or another one of its name is there: then there is an event to come. One that is being deleted or
+    // managed by somebody else meanwhile is left to that event as well.
+    private async Task<DeepSpeedJob?> ReadAgainAsync(DeepSpeedJob job, CancellationToken cancel)
+    {
+        DeepSpeedJob read;
+        try
+        {
+            read = caches.ReadJob(await api.GetAsync(PathOf(job), cancel));
+        }
+        catch (ApiException e) when (e.Code == HttpStatusCode.NotFound)
+        {
+            return null;
+        }
+
+        caches.Jobs.Put(read.Key, read.Metadata.ResourceVersion, read);
+        _unsure.TryRemove(job.Key, out _);
+        bool isSame = read.Metadata.Uid == job.Metadata.Uid && read.Metadata.DeletionTimestamp is null
+            && read.Spec?.IsOurs() != false && read.StatusIsReadable;
+        return isSame ? read : null;
+    }
+
+    private static string PathOf(DeepSpeedJob job) =>
+        $"/apis/{DeepSpeedJob.GroupVersion}/namespaces/{job.Metadata.NamespaceProperty}/{DeepSpeedJob.Plural}/{job.Metadata.Name}";
 
     private async Task<JobSnapshot> ObserveAsync(DeepSpeedJob job, CancellationToken cancel)
     {
@@ -187,7 +239,7 @@ internal sealed class DeepSpeedJobController(
             Progress = known?.Report,
             MovedAt = known?.MovedAt,
             NodeSteps = known?.NodeSteps ?? new Dictionary<int, long?>(),
-            NotReady = caches.NotReady(),
+            NotReady = caches.NotReady(watch.Time),
             Now = new DateTimeOffset(now.UtcTicks - now.UtcTicks % TimeSpan.TicksPerSecond, TimeSpan.Zero),
         };
     }
@@ -236,7 +288,8 @@ internal sealed class DeepSpeedJobController(
             return null;
         }
 
-        TimeSpan left = StatusPace.Between - watch.Time.GetElapsedTime(last.At);
+        TimeSpan since = watch.Time.GetElapsedTime(last.At);
+        TimeSpan left = StatusPace.Between(job.Status, status, watch.Time.GetUtcNow() - since) - since;
         return left > TimeSpan.Zero ? left : null;
     }
 
@@ -261,11 +314,11 @@ internal sealed class DeepSpeedJobController(
             ["metadata"] = new JsonObject { ["resourceVersion"] = job.Metadata.ResourceVersion },
             ["status"] = changes,
         };
-        string path = $"/apis/{DeepSpeedJob.GroupVersion}/namespaces/{job.Metadata.NamespaceProperty}/{DeepSpeedJob.Plural}/{job.Metadata.Name}/status";
         JsonElement answer;
+        _unsure[job.Key] = true;
         try
         {
-            answer = await api.MergePatchAsync($"{path}?fieldManager={JobLabels.ManagedBy}", patch.ToJsonString(), cancel);
+            answer = await api.MergePatchAsync($"{PathOf(job)}/status?fieldManager={JobLabels.ManagedBy}", patch.ToJsonString(), cancel);
         }
         catch (ApiException e) when (e.Code == HttpStatusCode.NotFound)
         {
@@ -273,6 +326,7 @@ internal sealed class DeepSpeedJobController(
             return false;
         }
 
+        _unsure.TryRemove(job.Key, out _);
         _writes[job.Key] = new LastWrite(job.Metadata.Uid, watch.Time.GetTimestamp());
         DeepSpeedJob written = caches.ReadJob(answer);
         caches.Jobs.Put(written.Key, written.Metadata.ResourceVersion, written);
@@ -299,6 +353,11 @@ internal sealed class DeepSpeedJobController(
     }
 
     private sealed record FirstFailure(string Uid, int Attempt, DateTimeOffset Time);
+
+    private sealed record Released(string Uid, int Attempt)
+    {
+        public static Released Of(DeepSpeedJob job) => new(job.Metadata.Uid, job.Status.Attempt);
+    }
 
     private sealed record LastWrite(string Uid, long At);
 }

@@ -36,9 +36,19 @@ internal sealed record JobCaches(
         return DeepSpeedJob.Read(job, before == queue ? known : null, spec => Defaults.Over(spec, queue));
     }
 
-    /// <summary>Machines that do not answer, and since when.</summary>
-    public IReadOnlyDictionary<string, DateTimeOffset> NotReady() =>
-        Nodes.Group("not-ready").ToDictionary(n => n.Name, n => n.NotReadySince!.Value);
+    /// <summary>Reads a machine, and goes on measuring its silence.</summary>
+    /// <param name="node">The object as the API server sends it.</param>
+    /// <param name="time">Clock.</param>
+    public NodeSnapshot ReadNode(JsonElement node, TimeProvider time)
+    {
+        var read = NodeSnapshot.Read(node);
+        return read.Following(Nodes.Get($"/{read.Name}"), time);
+    }
+
+    /// <summary>Machines that do not answer, and for how long.</summary>
+    /// <param name="time">Clock.</param>
+    public IReadOnlyDictionary<string, Silence> NotReady(TimeProvider time) =>
+        Nodes.Group("not-ready").ToDictionary(n => n.Name, n => n.SilenceNow(time)!.Value);
 }
 
 /// <summary>Clock, metrics and log.</summary>

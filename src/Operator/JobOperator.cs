@@ -47,7 +47,7 @@ internal sealed class JobOperator : IDisposable
         _jobs = new($"/apis/{DeepSpeedJob.GroupVersion}", DeepSpeedJob.Plural, options.Namespaces, path => Watch(path, "", _caches.ReadJob, _caches.Jobs));
         _pods = new("/api/v1", "pods", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", new PodReader().Read, _caches.Pods));
         _services = new("/api/v1", "services", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", ServiceSnapshot.Read, _caches.Services));
-        _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", NodeSnapshot.Read, _caches.Nodes) : null;
+        _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", node => _caches.ReadNode(node, watch.Time), _caches.Nodes) : null;
         _groups = new($"/apis/{PodGroups.ApiVersion(GangScheduler.Volcano)}", PodGroup.Plural, options.Namespaces,
             path => Watch(path, $"{JobLabels.Job}=true", GroupSnapshot.Read, _caches.Groups));
         _definition = new StartGate(free, $"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DeepSpeedJob.Plural}.{DeepSpeedJobManifest.Group}",
@@ -95,6 +95,9 @@ internal sealed class JobOperator : IDisposable
 
     /// <summary>Whether this process may act: it has the lease, or needs none.</summary>
     internal bool Leads => _elector?.IsLeader ?? true;
+
+    /// <summary>Whether the machines were listed, where they may be.</summary>
+    internal bool KnowsMachines => _nodes?.Synced.IsCompleted != false;
 
     /// <summary>Whether everything up to these versions was seen and every pass that follows from it is over.</summary>
     /// <param name="jobs">Version of the last change of a job.</param>

@@ -32,6 +32,8 @@ public sealed class NamespacesTests
         cluster.Apply("b", ns: "two");
         await cluster.Until(() => cluster.Api.Store.Find("pods", "a-1-1", "one") is not null && cluster.Api.Store.Find("pods", "b-1-1", "two") is not null,
             "pods of both exist");
+        await cluster.Until(() => new[] { ("a", "one"), ("b", "two") }.All(j => (int?)cluster.Api.Store.Find("deepspeedjobs", j.Item1, j.Item2)!["status"]?["createdAttempt"] == 1),
+            "both say so");
         int writes = cluster.Api.Writes;
 
         // Every watch is told that its version is gone, and lists anew.

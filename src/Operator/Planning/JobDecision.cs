@@ -42,7 +42,8 @@ internal sealed record JobDecision
     /// <summary>Whether the Service of pods that exist is gone and to be made again; that of new pods is made with them.</summary>
     public bool RestoreService { get; init; }
 
-    /// <summary>Whether the job does not run any more, so that what protects its running pods goes.</summary>
+    /// <summary>Whether it is on record that the job does not run any more, so that what protects its running pods goes. Not before:
+    /// that write may fail, and then the job goes on.</summary>
     public bool RemoveBudget { get; init; }
 
     /// <summary>Whether the PodGroups of the job go, so that they hold no place for it.</summary>
@@ -200,10 +201,10 @@ internal sealed record JobDecision
         new() { Status = JobStart.Attempt(job), RequeueAfter = TimeSpan.Zero };
 
     private static JobDecision Restart(DeepSpeedJobStatus status) =>
-        new() { Status = status, RequeueAfter = TimeSpan.Zero, RemoveBudget = status.IsFinished() };
+        new() { Status = status, RequeueAfter = TimeSpan.Zero };
 
     private static JobDecision End(DeepSpeedJobStatus status) =>
-        new() { Status = status, RequeueAfter = TimeSpan.Zero, RemoveBudget = true };
+        new() { Status = status, RequeueAfter = TimeSpan.Zero };
 
     private static JobDecision Wait(JobSnapshot job) => new()
     {
@@ -222,7 +223,7 @@ internal sealed record JobDecision
             Delete = isKnown ? PodCleaning.Delete(job, job.Pods.Where(p => !p.IsTerminal)) : [],
             CloseGroups = isKnown ? GangPlan.Close(job.Pods, inUse: null) : [],
             DropWorkloads = isKnown ? GangPlan.Drop(job.Pods, inUse: null) : [],
-            RemoveBudget = !isKnown,
+            RemoveBudget = isKnown,
             RequeueAfter = !isKnown ? TimeSpan.Zero : active.Length > 0 ? LookAtEndingPods : null,
         };
     }
@@ -239,6 +240,7 @@ internal sealed record JobDecision
             CloseGroups = GangPlan.Close(job.Pods, inUse: null),
             DropWorkloads = GangPlan.Drop(job.Pods, inUse: null),
             DeleteJob = left <= TimeSpan.Zero,
+            RemoveBudget = true,
             RequeueAfter = Soonest(left > TimeSpan.Zero ? left : null,
                 job.Spec?.CleanPodPolicy != "None" && job.Pods.Any(p => !p.IsTerminal) ? LookAtEndingPods : null),
         };
@@ -253,7 +255,7 @@ internal sealed record JobDecision
     // When the machine of a pod will have been silent for long enough.
     private static TimeSpan? NextLoss(JobSnapshot job) => job.Pods
         .Where(p => !p.IsFinished && p.ClusterNode is { } machine && job.NotReady.ContainsKey(machine))
-        .Select(p => (TimeSpan?)(job.NotReady[p.ClusterNode!] + job.Spec.NodeLoss() - job.Now))
+        .Select(p => (TimeSpan?)(job.Spec.NodeLoss() - job.NotReady[p.ClusterNode!].Length))
         .Where(t => t > TimeSpan.Zero).Min();
 
     // Time until the next start. No pause is longer than the longest: the clock was set back since this one was written.

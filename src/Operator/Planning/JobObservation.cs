@@ -122,7 +122,7 @@ internal static class JobObservation
         string count = ending.Count == 1 ? "1 pod of an earlier attempt is" : $"{ending.Count} pods of an earlier attempt are";
         return ending.FirstOrDefault(p => p.ClusterNode is { } machine && job.NotReady.ContainsKey(machine)) is { ClusterNode: { } silent } lost
             ? string.Create(CultureInfo.InvariantCulture,
-                $"{count} still ending; {lost.Name} is on {silent}, which does not answer, and is given up at {(job.NotReady[silent] + job.Spec.NodeLoss()).UtcDateTime:HH:mm:ss} UTC.")
+                $"{count} still ending; {lost.Name} is on {silent}, which does not answer, and is given up at {(job.NotReady[silent].Since + job.Spec.NodeLoss()).UtcDateTime:HH:mm:ss} UTC.")
             : $"{count} still ending, for example {ending[0].Name}.";
     }
 

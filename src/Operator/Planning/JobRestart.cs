@@ -90,7 +90,7 @@ internal static class JobRestart
 
         if (job.Problems.Count > 0 || job.Spec is not { } spec)
         {
-            return (Reasons.InvalidSpec, $"The job cannot start again: {JobEnd.Describe(job.Problems)}");
+            return (Reasons.InvalidSpec, Sentence($"The job cannot start again: {JobEnd.Describe(job.Problems)}"));
         }
 
         if (spec.NeverRestarts())

@@ -74,8 +74,8 @@ internal sealed record JobSnapshot
     /// <summary>Step of each node that was asked because training does not move; null for one that did not answer.</summary>
     public IReadOnlyDictionary<int, long?> NodeSteps { get; init; } = new Dictionary<int, long?>();
 
-    /// <summary>Machines that do not answer, and since when.</summary>
-    public IReadOnlyDictionary<string, DateTimeOffset> NotReady { get; init; } = new Dictionary<string, DateTimeOffset>();
+    /// <summary>Machines that do not answer, and for how long.</summary>
+    public IReadOnlyDictionary<string, Silence> NotReady { get; init; } = new Dictionary<string, Silence>();
 
     /// <summary>When this process first saw a failure of the current attempt.</summary>
     public DateTimeOffset? FailureSeenAt { get; init; }
@@ -103,7 +103,7 @@ internal sealed record JobSnapshot
 
     /// <summary>Since when the machine of a pod does not answer, when that is long enough to take the pod for lost.</summary>
     public DateTimeOffset? LostSince(PodSnapshot pod) => pod.ClusterNode is { } machine
-        && NotReady.TryGetValue(machine, out DateTimeOffset since) && Now - since >= Spec.NodeLoss() ? since : null;
+        && NotReady.TryGetValue(machine, out Silence silence) && silence.Length >= Spec.NodeLoss() ? silence.Since : null;
 
     /// <summary>Whether a pod cannot end by itself any more: its machine is lost, or did not end it in time.</summary>
     public bool IsLost(PodSnapshot pod) => LostSince(pod) is not null || pod.DeletionDeadline + Spec.NodeLoss() < Now;

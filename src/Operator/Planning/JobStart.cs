@@ -100,10 +100,11 @@ internal static class JobStart
         };
     }
 
-    /// <summary>Whether the current attempt has run, so that starting over would lose work.</summary>
+    /// <summary>Whether the current attempt has run, so that starting over would lose work. As long as pods of it have yet to be
+    /// made it has not, even if one succeeded: they would be made of another spec.</summary>
     public static bool HasRun(this DeepSpeedJobStatus status) =>
-        status.CreatedAttempt == status.Attempt && status.Phase is Phases.Running or Phases.Complete or Phases.Failed
-        || status.SucceededNodes is not null;
+        status.CreatedAttempt == status.Attempt
+        && (status.Phase is Phases.Running or Phases.Complete or Phases.Failed || status.SucceededNodes is not null);
 
     /// <summary>Says what happens to an edit of a running job: it waits for the next start. An invalid edit never ends
     /// training that runs well.</summary>

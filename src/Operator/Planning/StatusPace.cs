@@ -4,17 +4,35 @@ namespace DeepSpeedSharp.Operator.Planning;
 
 /// <summary>Which status writes may wait for a moment, so that several become one: a start of 256 pods changes the counts
 /// hundreds of times in some seconds.</summary>
-/// <remarks>Nothing is decided from what waits: each pass counts anew, and attempts, ends and conditions are written at once.</remarks>
+/// <remarks>Nothing is decided from what waits: each pass counts anew, and attempts, ends and conditions are written at once. Only
+/// who succeeded is known from the status alone when a pod is gone, so that waits for the shortest time.</remarks>
 internal static class StatusPace
 {
-    /// <summary>Least time between two writes of which the later says nothing urgent.</summary>
-    public static readonly TimeSpan Between = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Shortest = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan Longest = TimeSpan.FromSeconds(10);
 
     // On the way from created pods to running ones.
     private static readonly HashSet<string> Passing =
     [
         Reasons.PodsNotCreated, Reasons.WaitingForScheduler, Reasons.WaitingForOldPods, Reasons.Unschedulable, Reasons.AllPodsScheduled,
     ];
+
+    /// <summary>Least time between two writes of which the later says nothing urgent: as long as the start had taken at the first of
+    /// them, within limits, so that a slow start does not cost many more writes than a fast one.</summary>
+    /// <param name="started">When the attempt began; null for none.</param>
+    /// <param name="written">When the first of them was made. The time now would move away from who waits for it.</param>
+    public static TimeSpan Between(DateTimeOffset? started, DateTimeOffset written)
+    {
+        TimeSpan age = written - started ?? TimeSpan.Zero;
+        return age < Shortest ? Shortest : age > Longest ? Longest : age;
+    }
+
+    /// <summary>Least time between two writes, the second of which is to be this one.</summary>
+    /// <param name="before">The status as last written.</param>
+    /// <param name="after">The status to write.</param>
+    /// <param name="written">When the first was made.</param>
+    public static TimeSpan Between(DeepSpeedJobStatus before, DeepSpeedJobStatus after, DateTimeOffset written) =>
+        before.SucceededNodes == after.SucceededNodes ? Between(after.LastStartTime, written) : Shortest;
 
     /// <summary>Whether only counts, messages and the way to running pods differ.</summary>
     /// <param name="before">The status as last written.</param>

@@ -36,6 +36,12 @@ internal static class Cause
                     seen.Add((DateTimeOffset.MinValue, Fate.Disruption, false, rank)); // vanished, nobody knows when
                 }
             }
+            else if (!pod.HasEnded && pod.Machine is { } machine && moment.Outages.TryGetValue(machine, out Outage? outage)
+                && outage.Until is null && now - outage.Since >= job.Spec.NodeLoss())
+            {
+                // That somebody deletes what nobody can reach any more follows from that.
+                seen.Add((outage.Since, Fate.Disruption, false, rank));
+            }
             else if (pod.Phase == "Failed" || (pod.DeletedAt is not null && pod.Phase != "Succeeded"))
             {
                 Fate fate = FateOf(pod);
@@ -46,11 +52,6 @@ internal static class Cause
                 bool lostPeer = pod.ExitCode == 69;
                 bool follows = lostPeer || (pod.ExitCode == 143 && !pod.WasEvicted && (pod.DeletedAt is null || pod.FinishedAt < pod.DeletedAt));
                 seen.Add((time + TimeSpan.FromSeconds(lostPeer ? 3 : 0), fate, follows, rank));
-            }
-            else if (!pod.HasEnded && pod.Machine is { } machine && moment.Outages.TryGetValue(machine, out Outage? outage)
-                && outage.Until is null && now - outage.Since >= job.Spec.NodeLoss())
-            {
-                seen.Add((outage.Since, Fate.Disruption, false, rank));
             }
         }
 

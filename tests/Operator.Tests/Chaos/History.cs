@@ -17,7 +17,11 @@ internal enum Fate
 /// <param name="Fate">What it was.</param>
 /// <param name="At">When it happened.</param>
 /// <param name="AfterSuccess">How long before that the pod had succeeded; null when it had not.</param>
-internal sealed record Fact(int Rank, Fate Fate, DateTimeOffset At, TimeSpan? AfterSuccess);
+internal sealed record Fact(int Rank, Fate Fate, DateTimeOffset At, TimeSpan? AfterSuccess)
+{
+    /// <summary>Whether the pod was made again, before all pods of its attempt were there.</summary>
+    public bool IsMended { get; init; }
+}
 
 /// <summary>What there is at a moment.</summary>
 internal sealed record Moment(ImmutableDictionary<string, SeenPod> Pods, ImmutableDictionary<string, Outage> Outages);
@@ -29,9 +33,15 @@ internal sealed record Outage(DateTimeOffset Since, DateTimeOffset? Until);
 internal sealed class History(TimeProvider time)
 {
     private static readonly TimeSpan Recent = TimeSpan.FromMinutes(5);
+    private static readonly TimeSpan OnItsWay = TimeSpan.FromSeconds(10);
     private readonly Dictionary<(string Job, int Attempt), List<Fact>> _facts = [];
     private readonly Dictionary<(string Job, int Attempt), Dictionary<int, DateTimeOffset>> _succeeded = [];
+    private readonly Dictionary<(string Job, int Attempt, int Rank), DateTimeOffset> _successOfPod = [];
     private readonly List<(DateTimeOffset At, string Holder)> _holders = [];
+    private readonly Dictionary<string, (int Attempt, bool IsFinished, DateTimeOffset At)> _changed = [];
+
+    /// <summary>What happened last.</summary>
+    public Diary Diary { get; } = new();
 
     /// <summary>What there is now.</summary>
     public Moment Now { get; private set; } = new([], []);
@@ -39,8 +49,20 @@ internal sealed class History(TimeProvider time)
     /// <summary>Objects that somebody deleted by hand and that were not made again, as plural/name.</summary>
     public HashSet<string> DeletedByHand { get; } = [];
 
+    /// <summary>ConfigMaps of attempts that were over already, by name: their request was on its way when somebody gave it up.</summary>
+    public HashSet<string> LateConfigMaps { get; } = [];
+
+    /// <summary>Whether a job has begun its attempt, or ended, so short a while ago that a request from before that may still
+    /// arrive: whoever sent it gave it up, and the server carried it out for all that.</summary>
+    /// <param name="job">UID of the job.</param>
+    public bool HasJustChanged(string job) => _changed.TryGetValue(job, out (int, bool, DateTimeOffset At) known) && time.GetUtcNow() - known.At < OnItsWay;
+
     /// <summary>What ended pods of an attempt before they succeeded.</summary>
-    public IReadOnlyList<Fact> Facts(string job, int attempt) => _facts.GetValueOrDefault((job, attempt)) ?? [];
+    /// <param name="job">UID of the job.</param>
+    /// <param name="attempt">The attempt.</param>
+    /// <param name="mended">Whether also of pods that were made again.</param>
+    public IReadOnlyList<Fact> Facts(string job, int attempt, bool mended = false) =>
+        [.. (_facts.GetValueOrDefault((job, attempt)) ?? []).Where(f => mended || !f.IsMended)];
 
     /// <summary>Ranks that succeeded in an attempt.</summary>
     public IReadOnlySet<int> Succeeded(string job, int attempt) => _succeeded.GetValueOrDefault((job, attempt))?.Keys.ToHashSet() ?? [];
@@ -53,14 +75,18 @@ internal sealed class History(TimeProvider time)
         _holders.FindLast(h => h.At < moment).Holder == client || _holders.Any(h => h.At == moment && h.Holder == client);
 
     /// <summary>Whether the machine of a pod was silent for so long that it could be given up, now or a little while ago.</summary>
-    public bool MayBeLost(SeenPod pod, TimeSpan nodeLoss) => pod.Machine is { } machine
+    /// <param name="pod">The pod.</param>
+    /// <param name="nodeLoss">How long that is.</param>
+    /// <param name="isTold">Whether the operator has heard of everything; else a machine that answers again may be silent to it.</param>
+    public bool MayBeLost(SeenPod pod, TimeSpan nodeLoss, bool isTold) => pod.Machine is { } machine
         && Now.Outages.TryGetValue(machine, out Outage? outage)
-        && (outage.Until ?? time.GetUtcNow()) - outage.Since >= nodeLoss - TimeSpan.FromSeconds(1)
+        && ((isTold ? outage.Until : null) ?? time.GetUtcNow()) - outage.Since >= nodeLoss - TimeSpan.FromSeconds(1)
         && (outage.Until is null || time.GetUtcNow() - outage.Until < Recent);
 
     /// <summary>Notes a change.</summary>
     public void Note(StoreChange change)
     {
+        Diary.Note(time.GetUtcNow(), change);
         switch (change.Plural)
         {
             case "pods":
@@ -68,6 +94,9 @@ internal sealed class History(TimeProvider time)
                 break;
             case "nodes":
                 NoteMachine(change);
+                break;
+            case "deepspeedjobs" when change.After is { } job:
+                NoteJob(new SeenJob(job));
                 break;
             case "leases":
                 NoteLease(change.After);
@@ -94,17 +123,23 @@ internal sealed class History(TimeProvider time)
         (string, int) key = (pod.JobUid, pod.Attempt);
         if (before is null && _facts.TryGetValue(key, out List<Fact>? earlier))
         {
-            earlier.RemoveAll(f => f.Rank == pod.Rank); // made again, before all pods of its attempt were there
+            earlier.AddRange([.. earlier.Where(f => f.Rank == pod.Rank && !f.IsMended).Select(f => f with { IsMended = true })]);
+            earlier.RemoveAll(f => f.Rank == pod.Rank && !f.IsMended);
+        }
+
+        if (before is null)
+        {
+            _successOfPod.Remove((pod.JobUid, pod.Attempt, pod.Rank));
         }
 
         if (after?.Phase == "Succeeded" && before?.Phase != "Succeeded")
         {
             (_succeeded.TryGetValue(key, out Dictionary<int, DateTimeOffset>? ranks) ? ranks : _succeeded[key] = []).TryAdd(pod.Rank, time.GetUtcNow());
+            _successOfPod.TryAdd((pod.JobUid, pod.Attempt, pod.Rank), time.GetUtcNow());
         }
 
         // Also of one that succeeded: nobody may have heard of that yet.
-        TimeSpan? afterSuccess = _succeeded.TryGetValue(key, out Dictionary<int, DateTimeOffset>? known) && known.TryGetValue(pod.Rank, out DateTimeOffset succeeded)
-            ? time.GetUtcNow() - succeeded : null;
+        TimeSpan? afterSuccess = _successOfPod.TryGetValue((pod.JobUid, pod.Attempt, pod.Rank), out DateTimeOffset succeeded) ? time.GetUtcNow() - succeeded : null;
         bool vanished = after is null && change.Client is null;
         bool beginsToEnd = after?.DeletedAt is not null && before?.DeletedAt is null && change.Client is null;
         bool failed = after?.Phase == "Failed" && (before?.Phase != "Failed" || (after.WasEvicted && !before.WasEvicted));
@@ -120,6 +155,14 @@ internal sealed class History(TimeProvider time)
 
         void Add(Fate fate) => (_facts.TryGetValue(key, out List<Fact>? facts) ? facts : _facts[key] = [])
             .Add(new Fact(pod.Rank, fate, time.GetUtcNow(), afterSuccess));
+    }
+
+    private void NoteJob(SeenJob job)
+    {
+        if (!_changed.TryGetValue(job.Uid, out (int Attempt, bool IsFinished, DateTimeOffset) known) || (known.Attempt, known.IsFinished) != (job.Attempt, job.IsFinished))
+        {
+            _changed[job.Uid] = (job.Attempt, job.IsFinished, time.GetUtcNow());
+        }
     }
 
     private void NoteLease(JsonNode? lease)

@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Tests.FakeCluster;
 
 namespace DeepSpeedSharp.Operator.Tests.Chaos;
@@ -8,23 +7,25 @@ namespace DeepSpeedSharp.Operator.Tests.Chaos;
 /// <remarks>These hold in any weather: an operator that was told nothing, or nonsense, may do nothing, but nothing wrong.</remarks>
 internal sealed class Promises
 {
+    private static readonly TimeSpan LongestPass = TimeSpan.FromMinutes(2);
     private readonly ObjectStore _store;
     private readonly History _history;
-    private readonly Func<string, TimeProvider> _clockOf;
+    private readonly Func<string, ProcessClock> _clockOf;
     private readonly bool _areMany;
     private readonly StatusPromises _statuses;
     private readonly List<string> _broken = [];
-    private readonly Dictionary<(string Job, int Attempt), string> _makes = [];
+    private readonly PodPromises _pods;
 
     /// <summary>Begins to judge.</summary>
     /// <param name="store">The cluster.</param>
     /// <param name="history">What really happened.</param>
     /// <param name="clockOf">Clock of a client.</param>
     /// <param name="areMany">Whether several operators act at a time, by mistake; each then knows less of what the others do.</param>
-    public Promises(ObjectStore store, History history, Func<string, TimeProvider> clockOf, bool areMany)
+    public Promises(ObjectStore store, History history, Func<string, ProcessClock> clockOf, bool areMany)
     {
         (_store, _history, _clockOf, _areMany) = (store, history, clockOf, areMany);
         _statuses = new StatusPromises(history, Expect) { AreMany = areMany };
+        _pods = new PodPromises(store, history, _statuses, Expect, JobOf);
         store.Changing = change =>
         {
             if (change.Client is not null)
@@ -69,14 +70,17 @@ internal sealed class Promises
 
     private void Judge(StoreChange change)
     {
-        DateTimeOffset now = _clockOf(change.Client!).GetUtcNow();
+        DateTimeOffset now = _clockOf(change.Client!).LatestSeen(LongestPass);
         switch (change)
         {
             case { Plural: "pods", Verb: "create" }:
-                PodIsAllowed(change.After!, now);
+                _pods.IsAllowed(change.After!, now);
                 break;
             case { Plural: "pods", Verb: "delete" }:
-                PodMayGo(change.Before!);
+                _pods.MayGo(change.Before!);
+                break;
+            case { Plural: "configmaps", Verb: "create" }:
+                ConfigMapIsAllowed(change.After!);
                 break;
             case { Plural: "configmaps", Verb: "delete" }:
                 ConfigMapMayGo(change.Before!);
@@ -87,7 +91,7 @@ internal sealed class Promises
             case { Plural: "deepspeedjobs", Verb: "patch" }:
                 (SeenJob before, SeenJob after) = (new SeenJob(change.Before!), new SeenJob(change.After!));
                 Expect(!JsonNode.DeepEquals(before.Status, after.Status), $"a status was written that says nothing new: {after}");
-                _statuses.Judge(before, after, _clockOf(change.Client!).GetUtcNow());
+                _statuses.Judge(before, after);
                 break;
             case { Verb: "apply" } when !_areMany:
                 Expect(!JsonNode.DeepEquals(change.Before, change.After), $"{Name(change.After!)} of {change.Plural} was applied and did not change");
@@ -102,83 +106,13 @@ internal sealed class Promises
         }
     }
 
-    private void PodIsAllowed(JsonObject body, DateTimeOffset now)
+    private void ConfigMapIsAllowed(JsonObject body)
     {
-        if (SeenPod.Read(body) is not { } pod)
+        if (JobOf(body, "configmaps") is { } job && int.TryParse(SeenPod.Label(body["metadata"]!, "attempt"), out int attempt) && attempt != job.Attempt)
         {
-            Expect(false, $"{Name(body)} has no owner, attempt or rank");
-            return;
-        }
-
-        Expect(pod.Name == $"{pod.JobName}-{pod.Attempt}-{pod.Rank}", $"{pod.Name} has labels of attempt {pod.Attempt}, node {pod.Rank}");
-        Expect(SeenPod.Label(body["metadata"]!, "job-uid") == pod.JobUid && SeenPod.Label(body["metadata"]!, "job-name") == pod.JobName,
-            $"{pod.Name} has labels of another job");
-        if (JobOf(body, "pods") is not { } job)
-        {
-            return; // of a job that was deleted this moment; the garbage collector takes it
-        }
-
-        Expect(pod.Attempt == job.Attempt || (_areMany && pod.Attempt < job.Attempt), $"{pod.Name} was created in attempt {job.Attempt}");
-        Expect(!job.IsFinished || _areMany, $"{pod.Name} was created for a finished job: {job}");
-        Expect(pod.Rank < job.Desired || pod.Attempt < job.Attempt, $"{pod.Name} was created though {job.Desired} pods are wanted");
-        Expect(!_history.Now.Pods.Values.Any(p => p.JobUid == pod.JobUid && p.Attempt == pod.Attempt && p.Rank == pod.Rank),
-            $"{pod.Name} is a second pod of its node and attempt");
-        Expect(job.Count("createdAttempt") < pod.Attempt || BeforeStep is null, $"{pod.Name} was created though all pods of its attempt had been there");
-        MadeAlike(pod);
-        if (pod.Attempt == job.Attempt)
-        {
-            // Nobody waits longer than the longest pause: the clock was set back then.
-            TimeSpan longest = (job.Spec?.BackoffMax() ?? TimeSpan.Zero) + TimeSpan.FromMinutes(1);
-            Expect(_areMany || !(job.Time("nextStartTime") > now) || job.Time("nextStartTime") - now > longest || BeforeStep is null, $"{pod.Name} was created at {now:HH:mm:ss}, before the pause ended at {job.Time("nextStartTime"):HH:mm:ss}");
-            Exists(job, "services", job.Name);
-            Exists(job, "configmaps", $"{job.Name}-{pod.Attempt}");
-            OldPodsHaveEnded(job, pod);
-        }
-    }
-
-    private void Exists(SeenJob job, string plural, string name) => Expect(
-        _history.DeletedByHand.Contains($"{plural}/{name}")
-        || SeenPod.OwnerOf(_store.Find(plural, name)?["metadata"] ?? new JsonObject()) is { } owner && (string?)owner["uid"] == job.Uid,
-        $"a pod of attempt {job.Attempt} of {job.Name} was created before {plural}/{name}");
-
-    private void OldPodsHaveEnded(SeenJob job, SeenPod pod)
-    {
-        if (_areMany || job.Spec?.Restart?.Strategy == "Replace")
-        {
-            return;
-        }
-
-        TimeSpan nodeLoss = TimeSpan.FromSeconds(job.Spec?.Restart?.NodeLossSeconds ?? 60);
-        foreach (SeenPod old in _history.Now.Pods.Values.Where(p => p.JobUid == job.Uid && p.Attempt < job.Attempt && !p.HasEnded))
-        {
-            bool isOverdue = old.DeletionDeadline + nodeLoss < _store.Time!.GetUtcNow() + TimeSpan.FromSeconds(1);
-            Expect(isOverdue || _history.MayBeLost(old, nodeLoss), $"{pod.Name} was created while {old.Name} had not ended: {old}");
-        }
-    }
-
-    private void MadeAlike(SeenPod pod)
-    {
-        if (!_makes.TryGetValue((pod.JobUid, pod.Attempt), out string? make))
-        {
-            _makes[(pod.JobUid, pod.Attempt)] = make = pod.Make;
-            _statuses.Count($"pods of image {pod.Image}");
-        }
-
-        Expect(make == pod.Make, $"{pod.Name} is made of ({pod.Make}), others of its attempt of ({make})");
-    }
-
-    private void PodMayGo(JsonObject body)
-    {
-        if (SeenPod.Read(body) is not { } pod)
-        {
-            Expect(false, $"{Name(body)} was deleted, which is not a job's");
-            return;
-        }
-
-        if (JobOf(body, "pods") is { } job)
-        {
-            Expect(pod.Attempt < job.Attempt || job.IsSuspending || job.IsFinished, $"{pod.Name} was deleted in the middle of its attempt: {job}");
-            Expect(!job.IsFinished || pod.Attempt < job.Attempt || job.Spec?.CleanPodPolicy != "None", $"{pod.Name} was deleted though cleanPodPolicy is None");
+            bool mayBeLate = _areMany || (BeforeStep is null && _history.HasJustChanged(job.Uid));
+            Expect(mayBeLate && attempt < job.Attempt, $"ConfigMap {Name(body)} was created in attempt {job.Attempt}");
+            _history.LateConfigMaps.Add(Name(body));
         }
     }
 
@@ -214,5 +148,5 @@ internal sealed class Promises
             && (string?)job["metadata"]!["uid"] == (string?)owner["uid"] ? new SeenJob(job) : null;
     }
 
-    private static string Name(JsonObject body) => (string?)body["metadata"]!["name"] ?? "?";
+    internal static string Name(JsonObject body) => (string?)body["metadata"]!["name"] ?? "?";
 }

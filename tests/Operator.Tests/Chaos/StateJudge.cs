@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Jobs;
-using DeepSpeedSharp.Operator.Planning;
 using DeepSpeedSharp.Operator.Tests.FakeCluster;
 
 namespace DeepSpeedSharp.Operator.Tests.Chaos;
@@ -14,18 +13,16 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
 {
     // Times are in whole seconds, and a pass may have to wait for a retry.
     private static readonly TimeSpan Slack = TimeSpan.FromSeconds(3);
-    private static readonly TimeSpan Lag = TimeSpan.FromSeconds(6);
     private static readonly TimeSpan Settle = TimeSpan.FromSeconds(3);
     private readonly Dictionary<string, DateTimeOffset> _wellSince = [];
-    private readonly Dictionary<string, (DateTimeOffset Since, DateTimeOffset Last)> _wrong = [];
+    private readonly Patience _patience = new(expect);
     private IReadOnlyList<JsonObject> _maps = [];
-    private DateTimeOffset _now;
 
     /// <summary>Forgets what was seen: for a while nobody looked.</summary>
     public void Reset()
     {
         _wellSince.Clear();
-        _wrong.Clear();
+        _patience.Reset();
     }
 
     /// <summary>Judges every job.</summary>
@@ -33,7 +30,8 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
     /// <param name="actsSince">Since when one and the same operator has been able to act.</param>
     public void Judge(DateTimeOffset now, DateTimeOffset actsSince)
     {
-        (_maps, _now) = (store.All("configmaps"), now);
+        _maps = store.All("configmaps");
+        _patience.Now = now;
         foreach (JsonObject json in store.All("deepspeedjobs"))
         {
             var job = new SeenJob(json);
@@ -79,27 +77,11 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
 
         JsonNode? nodes = job.Status!["nodes"];
         int succeeded = (int)nodes!["succeeded"]!;
-        Soon(job, "failed pods are miscounted", (int)nodes["failed"]! == current.Count(p => p.Phase == "Failed"), why);
-        Soon(job, "succeeded pods are miscounted", succeeded >= current.Count(p => p.Phase == "Succeeded"), why);
-        Soon(job, "ready pods are miscounted", (int)nodes["ready"]! == current.Count(p => p.IsReady && p.Phase == "Running"), why);
-        Soon(job, "pods are miscounted", (int?)job.Status["replicas"] == current.Length, why);
+        _patience.Soon(job, "failed pods are miscounted", (int)nodes["failed"]! == current.Count(p => p.Phase == "Failed"), why);
+        _patience.Soon(job, "succeeded pods are miscounted", succeeded >= current.Count(p => p.Phase == "Succeeded"), why);
+        _patience.Soon(job, "ready pods are miscounted", (int)nodes["ready"]! == current.Count(p => p.IsReady && p.Phase == "Running"), why);
+        _patience.Soon(job, "pods are miscounted", (int?)job.Status["replicas"] == current.Length, why);
         expect(succeeded <= history.Succeeded(job.Uid, job.Attempt).Count, $"too many pods are said to have succeeded: {why}");
-    }
-
-    // Writes that say little wait for a moment.
-    private void Soon(SeenJob job, string what, bool holds, string why)
-    {
-        string key = $"{job.Uid} {what}";
-        if (holds)
-        {
-            _wrong.Remove(key);
-            return;
-        }
-
-        // What was not looked at in between may have been right.
-        DateTimeOffset since = _wrong.TryGetValue(key, out (DateTimeOffset Since, DateTimeOffset Last) known) && _now - known.Last < Slack ? known.Since : _now;
-        _wrong[key] = (since, _now);
-        expect(_now - since < Lag + StatusPace.Between, $"{what}: {why}");
     }
 
     private void Finished(SeenJob job, SeenPod[] pods, DateTimeOffset now, DateTimeOffset actsSince, string why)
@@ -144,7 +126,7 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
         expect(job.Attempt > 0 && !job.IsSuspending, $"it does not begin: {why}");
         DateTimeOffset? failed = history.Facts(job.Uid, job.Attempt)
             .Where(f => !history.Succeeded(job.Uid, job.Attempt).Contains(f.Rank)).Select(f => (DateTimeOffset?)f.At).Min();
-        bool mayBeLost = current.Any(p => !p.HasEnded && history.MayBeLost(p, job.Spec.NodeLoss()));
+        bool mayBeLost = current.Any(p => !p.HasEnded && history.MayBeLost(p, job.Spec.NodeLoss(), isTold: true));
         if (failed is { } since && job.Count("createdAttempt") == job.Attempt)
         {
             expect(Later(since, actsSince) + Settle + Slack + Slack > now, $"it does not go on after a failure: {why}");
@@ -160,8 +142,8 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
         expect(kept <= job.Spec.FailedPodsToKeep(), $"{kept} pods of earlier attempts were kept: {why}");
         Pods(job, current, older, now, actsSince, why);
         bool allReady = current.Count(p => p.IsReady && p.Phase == "Running") + history.Succeeded(job.Uid, job.Attempt).Count >= job.Desired;
-        Soon(job, "it is not called running", job.Phase == "Running" || !allReady, why);
-        Soon(job, "it is called running", allReady || job.Phase != "Running" || current.Any(p => p.HasEnded || p.DeletedAt is not null), why);
+        _patience.Soon(job, "it is not called running", job.Phase == "Running" || !allReady, why);
+        _patience.Soon(job, "it is called running", allReady || job.Phase != "Running" || current.Any(p => p.HasEnded || p.DeletedAt is not null), why);
         expect(!(job.Phase == "Running" && job.IsRestarting), $"it runs, and is called restarting: {why}");
     }
 
@@ -192,13 +174,13 @@ internal sealed class StateJudge(ObjectStore store, History history, Action<bool
 
         // What runs on with a spec that makes no sense cannot be given what that spec says.
         bool isValid = SeenPod.Condition(job.Status, "Stalled") != "True";
-        Soon(job, "its Service is gone", !isValid || Owns("services", job), why);
-        Soon(job, "all pods are there, and it does not say so", job.Count("createdAttempt") == job.Attempt, why);
+        _patience.Soon(job, "its Service is gone", !isValid || Owns("services", job), why);
+        _patience.Soon(job, "all pods are there, and it does not say so", job.Count("createdAttempt") == job.Attempt, why);
         bool hasRun = job.Phase == "Running" || history.Succeeded(job.Uid, job.Attempt).Count > 0;
         expect(hasRun || !isValid || current.All(p => p.Image == job.Spec!.Image), $"pods of an old spec wait: {why}");
         expect(areMany || _maps.Where(m => (string?)SeenPod.OwnerOf(m["metadata"]!)?["uid"] == job.Uid)
-            .All(m => SeenPod.Label(m["metadata"]!, "attempt") == $"{job.Attempt}"), $"a ConfigMap of an earlier attempt is left: {why}");
-        if (job.Spec?.Scheduling?.PodDisruptionBudget == true && !history.DeletedByHand.Contains($"poddisruptionbudgets/{job.Name}"))
+            .All(m => SeenPod.Label(m["metadata"]!, "attempt") == $"{job.Attempt}" || history.LateConfigMaps.Contains((string)m["metadata"]!["name"]!)), $"a ConfigMap of an earlier attempt is left: {why}");
+        if (!areMany && job.Spec?.Scheduling?.PodDisruptionBudget == true && !history.DeletedByHand.Contains($"poddisruptionbudgets/{job.Name}"))
         {
             expect((int?)store.Find("poddisruptionbudgets", job.Name)?["spec"]?["minAvailable"] == job.Desired, $"its disruption budget is wrong: {why}");
         }

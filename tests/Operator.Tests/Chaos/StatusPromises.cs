@@ -32,7 +32,7 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
     }
 
     /// <summary>Judges one write.</summary>
-    public void Judge(SeenJob before, SeenJob after, DateTimeOffset now)
+    public void Judge(SeenJob before, SeenJob after)
     {
         foreach (string counter in Counters)
         {
@@ -67,7 +67,7 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
     private void NewAttempt(SeenJob before, SeenJob after)
     {
         // In good weather the success of a pod is on record soon, and then nobody misses the pod.
-        Fact[] facts = [.. history.Facts(before.Uid, before.Attempt).Where(f => BeforeStep is null || !(f.AfterSuccess > _recorded))];
+        Fact[] facts = [.. history.Facts(before.Uid, before.Attempt, mended: AreMany).Where(f => BeforeStep is null || !(f.AfterSuccess > _recorded))];
         if (after.Count("restarts") > before.Count("restarts"))
         {
             Count("restarts");
@@ -124,8 +124,8 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
     {
         int blamed = (int?)after.LastFailure?["node"] ?? -1;
         expect((int?)after.LastFailure?["attempt"] == before.Attempt, $"the failure of another attempt: {after}");
-        expect(history.Facts(before.Uid, before.Attempt).Any(f => f.Rank == blamed)
-            || history.Now.Pods.Values.Any(p => p.JobUid == before.Uid && p.Attempt == before.Attempt && p.Rank == blamed && history.MayBeLost(p, before.Spec.NodeLoss())),
+        expect(history.Facts(before.Uid, before.Attempt, mended: AreMany).Any(f => f.Rank == blamed)
+            || history.Now.Pods.Values.Any(p => p.JobUid == before.Uid && p.Attempt == before.Attempt && p.Rank == blamed && history.MayBeLost(p, before.Spec.NodeLoss(), isTold: BeforeStep is not null)),
             $"node {blamed} is blamed, which did not fail: {after}");
         if (BeforeStep is not { } known || AreMany || after.Time("lastStartTime") is not { } now)
         {
@@ -144,7 +144,7 @@ internal sealed class StatusPromises(History history, Action<bool, string> expec
     }
 
     private bool MayBeLost(SeenJob job) => history.Now.Pods.Values.Any(
-        p => p.JobUid == job.Uid && p.Attempt == job.Attempt && history.MayBeLost(p, job.Spec.NodeLoss()));
+        p => p.JobUid == job.Uid && p.Attempt == job.Attempt && history.MayBeLost(p, job.Spec.NodeLoss(), isTold: BeforeStep is not null));
 
     private void Ended(SeenJob before, SeenJob after)
     {

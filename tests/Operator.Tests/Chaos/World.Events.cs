@@ -120,7 +120,7 @@ internal sealed partial class World
                 break;
             case < 985:
                 // Another time of day; what measures durations does not change.
-                ((ProcessClock)_dice.Of(Replicas.Processes).Clock).Error = TimeSpan.FromSeconds(_dice.Of([0, 0, 5, -5, 3600, -3600]));
+                JumpClock(TimeSpan.FromSeconds(_dice.Of([0, 0, 5, -5, 3600, -3600])));
                 break;
             case < 987:
                 Replicas.Advance(TimeSpan.FromMinutes(_dice.Of([1, 10])));
@@ -133,84 +133,14 @@ internal sealed partial class World
         }
     }
 
-    // A pod with all labels of a job, which is somebody else's: it has no owner, or one of another kind.
-    private void CreateStray()
+    // A process that has not seen the machines yet can only believe its clock.
+    private void JumpClock(TimeSpan error)
     {
-        if (_api.Store.Find("deepspeedjobs", _dice.Of(ChaosJobs.Lively)) is { } job)
+        OperatorProcess process = _dice.Of(Replicas.Processes);
+        if (process.KnowsMachines)
         {
-            string name = (string)job["metadata"]!["name"]!;
-            _api.Store.Create(new ResourcePath("pods", "default", null, null), new JsonObject
-            {
-                ["metadata"] = new JsonObject
-                {
-                    ["name"] = $"stray-{Event}",
-                    ["labels"] = new JsonObject
-                    {
-                        ["deepspeedsharp.dev/job"] = "true",
-                        ["deepspeedsharp.dev/job-name"] = name,
-                        ["deepspeedsharp.dev/job-uid"] = (string?)job["metadata"]!["uid"],
-                        ["deepspeedsharp.dev/attempt"] = "1",
-                        ["deepspeedsharp.dev/node-rank"] = "0",
-                    },
-                    ["ownerReferences"] = _dice.Chance(0.5) ? new JsonArray() : new JsonArray(new JsonObject
-                    {
-                        ["apiVersion"] = "batch/v1",
-                        ["kind"] = "Job",
-                        ["name"] = name,
-                        ["uid"] = (string?)job["metadata"]!["uid"],
-                        ["controller"] = true,
-                    }),
-                },
-                ["spec"] = new JsonObject(),
-                ["status"] = new JsonObject { ["phase"] = "Running" },
-            });
-        }
-    }
-
-    private void CreateMissingJobs()
-    {
-        foreach ((string name, string spec) in ChaosJobs.All)
-        {
-            if (_api.Store.Find("deepspeedjobs", name) is null && !_api.Store.Terminating.Contains("default"))
-            {
-                var body = JsonNode.Parse(spec)!.AsObject();
-                if (_dice.Chance(0.1) && name != "malformed")
-                {
-                    body["suspend"] = true;
-                }
-
-                _api.Store.Create(new ResourcePath("deepspeedjobs", "default", null, null), new JsonObject
-                {
-                    ["apiVersion"] = "deepspeedsharp.dev/v1alpha1",
-                    ["kind"] = "DeepSpeedJob",
-                    ["metadata"] = new JsonObject { ["name"] = name },
-                    ["spec"] = body,
-                });
-            }
-        }
-    }
-
-    private void Suspend() => Edit(_dice.Of(ChaosJobs.Lively), _dice.Chance(0.35) ? """{"suspend":true}""" : """{"suspend":false}""");
-
-    private void EditJob()
-    {
-        string job = _dice.Of([.. ChaosJobs.Lively, "foreign"]);
-        Edit(job, ChaosJobs.Edit(job, ++_edits, _dice.Next));
-    }
-
-    private void Edit(string job, string spec) => _api.Store.Patch(
-        new ResourcePath("deepspeedjobs", "default", job, null), new JsonObject { ["spec"] = JsonNode.Parse(spec) });
-
-    private void DeleteJob() => _api.Kill("deepspeedjobs", _dice.Of(ChaosJobs.All).Name);
-
-    private void DeleteChild()
-    {
-        string plural = _dice.Of(Children);
-        if (_api.Store.All(plural) is { Count: > 0 } all)
-        {
-            string name = (string)_dice.Of(all)["metadata"]!["name"]!;
-            _history.DeletedByHand.Add($"{plural}/{name}");
-            _api.Kill(plural, name);
+            ((ProcessClock)process.Clock).Error = error;
+            Diary.Note($"the clock of {process.Name} is wrong by {error}");
         }
     }
 
@@ -227,20 +157,6 @@ internal sealed partial class World
         else if (Replicas.Acting.ToArray() is { Length: > 0 } acting)
         {
             _dice.Of(acting).StopAtNextWrite();
-        }
-    }
-
-    // As `kubectl delete namespace` does: nothing new is taken, and everything goes, in no order.
-    private void DeleteNamespace()
-    {
-        _api.Store.Terminating.Add("default");
-        _terminatingUntil = Event + 30;
-        foreach (string plural in _dice.Shuffle([.. Children, "pods", "deepspeedjobs", "events"]))
-        {
-            foreach (JsonObject item in _api.Store.All(plural))
-            {
-                Try(() => _api.Store.Delete(new ResourcePath(plural, "default", (string)item["metadata"]!["name"]!, null), null, atOnce: _dice.Chance(0.5)));
-            }
         }
     }
 

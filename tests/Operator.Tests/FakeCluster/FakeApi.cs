@@ -19,6 +19,7 @@ internal sealed class FakeApi : IAsyncDisposable
     private readonly WebApplication _server;
     private readonly HashSet<string> _deadClients = [];
     private readonly HashSet<HttpContext> _open = [];
+    private readonly HashSet<HttpContext> _cut = [];
 
     private FakeApi(WebApplication server) => _server = server;
 
@@ -97,6 +98,7 @@ internal sealed class FakeApi : IAsyncDisposable
         {
             foreach (HttpContext context in _open.ToArray())
             {
+                _cut.Add(context);
                 context.Abort();
             }
         }
@@ -147,6 +149,7 @@ internal sealed class FakeApi : IAsyncDisposable
             lock (_open)
             {
                 _open.Remove(context);
+                _cut.Remove(context);
             }
         }
     }
@@ -196,7 +199,18 @@ internal sealed class FakeApi : IAsyncDisposable
             return;
         }
 
-        (HttpStatusCode code, JsonNode answer) = Answer(context, path, body, client);
+        HttpStatusCode code;
+        JsonNode answer;
+        lock (_open)
+        {
+            if (_cut.Contains(context))
+            {
+                return; // cut off before it was carried out
+            }
+
+            (code, answer) = Answer(context, path, body, client);
+        }
+
         switch (Answering?.Invoke(context) ?? AnswerFate.Arrives)
         {
             case AnswerFate.IsLost:

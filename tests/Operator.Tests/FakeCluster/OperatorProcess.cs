@@ -50,6 +50,9 @@ internal sealed class OperatorProcess : IAsyncDisposable
     /// <summary>Why it does not look after jobs yet; null when it does.</summary>
     public string? Waits => _operator.Waits;
 
+    /// <summary>Whether it has seen all machines once.</summary>
+    public bool KnowsMachines => _operator.KnowsMachines;
+
     /// <summary>Requests that were sent and not answered yet, watches not counted.</summary>
     public int InFlight => _gate.InFlight;
 

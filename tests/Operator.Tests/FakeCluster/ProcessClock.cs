@@ -10,11 +10,41 @@ internal sealed class ProcessClock(DateTimeOffset start) : TimeProvider
     private long _ticks;
     private long _owed;
 
+    // Earlier ones, and until when they were.
+    private readonly List<(TimeSpan Error, long Until)> _errors = [];
+
     /// <summary>Whether the process is stopped.</summary>
     public bool IsStopped { get; private set; }
 
     /// <summary>How wrong the time of day is; what measures durations does not notice.</summary>
-    public TimeSpan Error { get; set; }
+    public TimeSpan Error
+    {
+        get;
+        set
+        {
+            lock (_lock)
+            {
+                if (value == field)
+                {
+                    return;
+                }
+
+                _errors.Add((field, GetTimestamp()));
+                field = value;
+            }
+        }
+    }
+
+    /// <summary>The latest time of day that a pass which is still at work can have seen.</summary>
+    /// <param name="longestPass">How long a pass may take.</param>
+    public DateTimeOffset LatestSeen(TimeSpan longestPass)
+    {
+        lock (_lock)
+        {
+            _errors.RemoveAll(e => GetTimestamp() - e.Until > longestPass.Ticks);
+            return start + new TimeSpan(GetTimestamp()) + _errors.Select(e => e.Error).Append(Error).Max();
+        }
+    }
 
     /// <summary>Lets time pass; a stopped process notices it later, all at once.</summary>
     public void Advance(TimeSpan time)
@@ -36,7 +66,13 @@ internal sealed class ProcessClock(DateTimeOffset start) : TimeProvider
     public void Continue()
     {
         IsStopped = false;
-        Interlocked.Add(ref _ticks, _owed);
+        lock (_lock)
+        {
+            // A pass that was at work when the process was stopped is at work still.
+            _errors.AddRange([.. _errors.Select(e => (e.Error, e.Until + _owed))]);
+            Interlocked.Add(ref _ticks, _owed);
+        }
+
         _owed = 0;
     }
 

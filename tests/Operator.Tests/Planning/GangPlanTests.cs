@@ -170,8 +170,11 @@ public sealed class GangPlanTests
 
         Assert.False(JobDecision.For(job).RemoveGroups);
         Assert.False(JobDecision.For(job.With(Some.FailedPod(1, exitCode: 1))).RemoveGroups); // the next attempt sees to it
-        Assert.True(JobDecision.For(suspended).RemoveGroups);
-        Assert.True(JobDecision.For(refused).RemoveGroups);
+        Assert.All([suspended, refused], over =>
+        {
+            JobDecision first = JobDecision.For(over);
+            Assert.Equal((false, true), (first.RemoveGroups, JobDecision.For(over.After(first)).RemoveGroups)); // once it is on record
+        });
     }
 
     [Fact]

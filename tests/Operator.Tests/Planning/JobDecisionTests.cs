@@ -282,6 +282,19 @@ public sealed class JobDecisionTests
     }
 
     [Fact]
+    public void Edit_BetweenTwoPodsOfOneAttempt_StartsOverEvenIfOneSucceeded()
+    {
+        JobSnapshot job = Some.NewJob(Some.Spec(2));
+        job = job.After(JobDecision.For(job));
+        job = job with { Pods = [Some.Pod(0) with { Phase = "Succeeded" }], Status = job.Status with { SucceededNodes = "0" } };
+        Assert.Equal([1], JobDecision.For(job).CreateNodes);
+
+        JobDecision edited = JobDecision.For(job with { Spec = Some.Spec(6), Generation = 2 });
+
+        Assert.Equal((2, 6, 0), (edited.Status.Attempt, edited.Status.Nodes!.Desired, edited.CreateNodes.Count));
+    }
+
+    [Fact]
     public void Suspension_OfARunningJob_IsOnRecordBeforePodsAreDeleted()
     {
         JobSnapshot job = Some.RunningJob() with { Spec = Some.Spec(suspend: true), Generation = 2 };

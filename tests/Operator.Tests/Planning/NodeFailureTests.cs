@@ -49,7 +49,7 @@ public sealed class NodeFailureTests
         // Kubernetes itself deletes such a pod at about the same time.
         JobSnapshot job = Some.RunningJob().With(Some.RunningPod(1) with { DeletedAt = Some.Now }) with
         {
-            NotReady = new Dictionary<string, DateTimeOffset> { ["node-1"] = Some.Now.AddMinutes(-2) },
+            NotReady = Some.Silent("node-1", 120),
         };
 
         Assert.Equal((FailureKind.Disruption, "NodeLost"), (NodeFailure.Find(job)[^1].Kind, NodeFailure.Find(job)[^1].Reason));
@@ -133,7 +133,7 @@ public sealed class NodeFailureTests
     {
         JobSnapshot job = Some.RunningJob().With(Some.FailedPod(0, 69, message: LostRank1), Some.RunningPod(1) with { ClusterNode = "gpu-7" }) with
         {
-            NotReady = new Dictionary<string, DateTimeOffset> { ["gpu-7"] = Some.Now.AddSeconds(-1) },
+            NotReady = Some.Silent("gpu-7", 1),
         };
 
         NodeFailure cause = NodeFailure.Find(job)[0];

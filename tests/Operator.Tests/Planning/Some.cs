@@ -17,6 +17,12 @@ internal static class Some
         Suspend = suspend,
     };
 
+    /// <summary>One machine that has not answered for so many seconds.</summary>
+    public static IReadOnlyDictionary<string, Silence> Silent(string machine, int seconds) => new Dictionary<string, Silence>
+    {
+        [machine] = new(Now.AddSeconds(-seconds), TimeSpan.FromSeconds(seconds)),
+    };
+
     public static JobSnapshot NewJob(DeepSpeedJobSpec? spec = null) => new()
     {
         Name = "a",
