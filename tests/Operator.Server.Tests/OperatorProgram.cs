@@ -58,12 +58,15 @@ internal sealed class OperatorProgram : IAsyncDisposable
     public void Kill() => Signal("KILL");
 
     /// <summary>kill -STOP, and after a while kill -CONT.</summary>
-    public async Task StopForAsync(TimeSpan time, CancellationToken cancel)
+    public Task StopForAsync(TimeSpan time, CancellationToken cancel) => StopWhileAsync(() => Task.Delay(time, cancel));
+
+    /// <summary>kill -STOP, and kill -CONT when something is done.</summary>
+    public async Task StopWhileAsync(Func<Task> work)
     {
         Signal("STOP");
         try
         {
-            await Task.Delay(time, cancel);
+            await work();
         }
         finally
         {
