@@ -14,6 +14,7 @@ public sealed class ChartRoleTests
     public async Task Lifecycle_WithTheChartsRoleAlone_NeedsAllOfItAndNoMore()
     {
         var role = ChartRole.Of(await RenderedChart.ObjectsAsync());
+        int statusWrites = 0;
         await using FakeOperator cluster = await FakeOperator.StartAsync(new OperatorOptions
         {
             // The clock of these tests runs much faster than the requests.
@@ -25,7 +26,13 @@ public sealed class ChartRoleTests
                 Duration = TimeSpan.FromHours(2),
                 RenewDeadline = TimeSpan.FromHours(1),
             },
-        }, api => api.Intercept = role.Intercept);
+        }, api =>
+        {
+            // One answer is lost, so that a job is read again.
+            api.Intercept = role.Intercept;
+            api.Answering = context => context.Request.Path.Value!.EndsWith("/status", StringComparison.Ordinal) && Interlocked.Increment(ref statusWrites) == 1
+                ? AnswerFate.IsLost : AnswerFate.Arrives;
+        });
 
         try
         {

@@ -5,8 +5,8 @@ Of secrets it makes and deletes those of the rendezvous; it can read none (docs/
 {{- define "deepspeed-operator.jobRules" -}}
 - apiGroups: [deepspeedsharp.dev]
   resources: [deepspeedjobs]
-  # delete: jobs with ttlSecondsAfterFinished.
-  verbs: [list, watch, delete]
+  # get: after a write whose answer was lost. delete: jobs with ttlSecondsAfterFinished.
+  verbs: [get, list, watch, delete]
 - apiGroups: [deepspeedsharp.dev]
   resources: [deepspeedjobs/status]
   verbs: [patch]
