@@ -21,10 +21,10 @@ public sealed class EnvironmentTests
     }
 
     [Theory]
-    [InlineData("WORKERS", "many", "WORKERS: \"many\" makes no sense for --workers")]
-    [InlineData("LEASE_DURATION", "15", "LEASE_DURATION: \"15\" makes no sense for --lease-duration")]
-    [InlineData("LOG_FORMAT", "xml", "LOG_FORMAT: \"xml\" makes no sense for --log-format")]
-    [InlineData("LEADER_ELECT", "maybe", "LEADER_ELECT: \"maybe\" makes no sense for --leader-elect")]
+    [InlineData("WORKERS", "many", "WORKERS: \"many\" is not a whole number")]
+    [InlineData("LEASE_DURATION", "15", "LEASE_DURATION: \"15\" is not a time; use for example 15s or 1m30s")]
+    [InlineData("LOG_FORMAT", "xml", "LOG_FORMAT: \"xml\" is not what --log-format takes; see --help")]
+    [InlineData("LEADER_ELECT", "maybe", "LEADER_ELECT: \"maybe\" is not true or false")]
     public void Variable_ThatMakesNoSense_IsNamed(string name, string value, string message) => With(new() { [name] = value }, () =>
     {
         Assert.Contains(message, RunCommand.Create().Parse([]).Errors.Select(e => e.Message));

@@ -3,6 +3,7 @@ using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Planning;
 using DeepSpeedSharp.Operator.Runtime;
+using k8s.Exceptions;
 using static DeepSpeedSharp.Operator.Commands.Variables;
 
 namespace DeepSpeedSharp.Operator.Commands;
@@ -83,6 +84,12 @@ internal static class RunCommand
             catch (ConfigException e)
             {
                 await Console.Error.WriteLineAsync(e.Message);
+                return ExitCodes.Usage;
+            }
+            catch (KubeConfigException e)
+            {
+                await Console.Error.WriteLineAsync(
+                    $"--kubeconfig: {e.Message}; give a file that kubectl can use, or run in a pod with a service account");
                 return ExitCodes.Usage;
             }
         });

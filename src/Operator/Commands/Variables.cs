@@ -40,11 +40,21 @@ internal static partial class Variables
             }
             catch (Exception e) when (e is FormatException or ArgumentException or OverflowException)
             {
-                fail($"{source}: \"{text}\" makes no sense for {name}");
+                fail($"{source}: \"{text}\" is not {Kind(typeof(T)) ?? $"what {name} takes; see --help"}");
                 return value;
             }
         }
     }
+
+    private static string? Kind(Type type) => (Nullable.GetUnderlyingType(type) ?? type) switch
+    {
+        { IsEnum: true } choice => $"one of {string.Join(", ", Enum.GetNames(choice))}",
+        var t when t == typeof(TimeSpan) => "a time; use for example 15s or 1m30s",
+        var t when t == typeof(int) => "a whole number",
+        var t when t == typeof(double) => "a number",
+        var t when t == typeof(bool) => "true or false",
+        _ => null,
+    };
 
     /// <summary>A number without fraction.</summary>
     public static int Int(string text) => int.Parse(text, CultureInfo.InvariantCulture);
