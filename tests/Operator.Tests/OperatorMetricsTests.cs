@@ -43,6 +43,7 @@ public sealed class OperatorMetricsTests
     public async Task Metrics_OfAJob_GoWithIt()
     {
         await using FakeOperator cluster = await FakeOperator.StartRunningAsync();
+        await cluster.UntilQuiet(); // the server may know a phase a moment before the metrics do
 
         string running = await cluster.ScrapeAsync();
         cluster.Api.Kill("deepspeedjobs", "a");
