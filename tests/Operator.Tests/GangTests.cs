@@ -32,7 +32,7 @@ public sealed class GangTests
         Assert.Equal(writes, cluster.Api.Writes);
         Assert.InRange(installed.Looks - looks, 1, 15);
         Assert.Empty(cluster.Api.Store.All("pods"));
-        Assert.Empty(cluster.Api.Store.All("podgroups"));
+        await cluster.Until(() => cluster.Api.Store.All("podgroups").Count == 0, "the group goes");
 
         installed.All = true;
         await cluster.Until(() => cluster.PodExists("a-1-1") || cluster.Api.Store.Find("podgroups", "a-1") is not null, "the job goes on by itself");
