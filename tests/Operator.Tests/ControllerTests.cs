@@ -302,7 +302,7 @@ public sealed class ControllerTests
         Assert.NotNull(cluster.Api.Store.Find("poddisruptionbudgets", "a"));
         cluster.Api.End("a-1-0", 0, cluster.Time.GetUtcNow());
         await cluster.UntilPhase("a", "Complete");
-        Assert.Null(cluster.Api.Store.Find("poddisruptionbudgets", "a"));
+        await cluster.Until(() => cluster.Api.Store.Find("poddisruptionbudgets", "a") is null, "the budget goes");
 
         await cluster.Until(() => cluster.Api.Store.Find("deepspeedjobs", "a") is null, "the job goes");
     }

@@ -67,7 +67,7 @@ public sealed class GangTests
         cluster.Api.End("a-2-0", 0, cluster.Time.GetUtcNow());
         cluster.Api.End("a-2-1", 0, cluster.Time.GetUtcNow());
         await cluster.UntilPhase("a", "Complete");
-        Assert.Empty(cluster.Api.Store.All("podgroups"));
+        await cluster.Until(() => cluster.Api.Store.All("podgroups").Count == 0, "the group goes");
     }
 
     [Fact]

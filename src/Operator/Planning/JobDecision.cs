@@ -101,7 +101,7 @@ internal sealed record JobDecision
 
         if (job.Spec?.IsSuspended() == true)
         {
-            return Suspend(job);
+            return Suspend(job, isKnown: job.Status.IsSuspending() && !judgedAnew);
         }
 
         if (job.Status.Attempt == 0 || job.Status.IsSuspending() || judgedAnew || MustStartOver(job))
@@ -212,10 +212,9 @@ internal sealed record JobDecision
         RequeueAfter = TimeSpan.FromSeconds(15),
     };
 
-    private static JobDecision Suspend(JobSnapshot job)
+    private static JobDecision Suspend(JobSnapshot job, bool isKnown)
     {
         PodSnapshot[] active = [.. job.Pods.Where(p => !p.IsFinished && !job.IsLost(p))];
-        bool isKnown = job.Status.IsSuspending();
         return new JobDecision
         {
             Status = JobEnd.Suspended(job, active.Length),

@@ -81,7 +81,7 @@ internal sealed class History(TimeProvider time)
     public bool MayBeLost(SeenPod pod, TimeSpan nodeLoss, bool isTold) => pod.Machine is { } machine
         && Now.Outages.TryGetValue(machine, out Outage? outage)
         && ((isTold ? outage.Until : null) ?? time.GetUtcNow()) - outage.Since >= nodeLoss - TimeSpan.FromSeconds(1)
-        && (outage.Until is null || time.GetUtcNow() - outage.Until < Recent);
+        && (outage.Until is null || !isTold || time.GetUtcNow() - outage.Until < Recent);
 
     /// <summary>Notes a change.</summary>
     public void Note(StoreChange change)

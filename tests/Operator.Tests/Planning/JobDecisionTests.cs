@@ -244,6 +244,21 @@ public sealed class JobDecisionTests
     }
 
     [Fact]
+    public void InvalidJob_MendedAndSuspended_IsOpenedBeforeItsPodsAreDeleted()
+    {
+        JobSnapshot job = Some.RunningJob() with { Spec = Some.Spec(suspend: true), Generation = 2 };
+        job = job.After(JobDecision.For(job));
+        JobDecision invalid = JobDecision.For(job with { Generation = 3, Problems = [new ConfigError("spec.numNodes", "0 is out of range", "use 1")] });
+        Assert.Equal("InvalidSpec", invalid.Status.Condition("Failed")!.Reason);
+
+        JobSnapshot mended = job.After(invalid) with { Generation = 4, Problems = [] };
+        JobDecision opened = JobDecision.For(mended);
+
+        Assert.Equal(("False", 0), (opened.Status.Condition("Failed")!.Status, opened.Delete.Count));
+        Assert.NotEmpty(JobDecision.For(mended.After(opened)).Delete);
+    }
+
+    [Fact]
     public void InvalidEdit_OfARunningJob_DoesNotEndIt()
     {
         JobSnapshot job = Some.RunningJob() with { Generation = 2, Problems = [new ConfigError("spec.numNodes", "0", "1")] };
