@@ -288,8 +288,7 @@ internal sealed class DeepSpeedJobController(
             return null;
         }
 
-        TimeSpan since = watch.Time.GetElapsedTime(last.At);
-        TimeSpan left = StatusPace.Between(job.Status, status, watch.Time.GetUtcNow() - since) - since;
+        TimeSpan left = StatusPace.Between(job.Status, status) - watch.Time.GetElapsedTime(last.At);
         return left > TimeSpan.Zero ? left : null;
     }
 

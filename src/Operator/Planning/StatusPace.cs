@@ -9,7 +9,9 @@ namespace DeepSpeedSharp.Operator.Planning;
 internal static class StatusPace
 {
     private static readonly TimeSpan Shortest = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan Longest = TimeSpan.FromSeconds(10);
+
+    /// <summary>Least time between two writes of counts alone.</summary>
+    public static readonly TimeSpan Longest = TimeSpan.FromSeconds(10);
 
     // On the way from created pods to running ones.
     private static readonly HashSet<string> Passing =
@@ -17,22 +19,11 @@ internal static class StatusPace
         Reasons.PodsNotCreated, Reasons.WaitingForScheduler, Reasons.WaitingForOldPods, Reasons.Unschedulable, Reasons.AllPodsScheduled,
     ];
 
-    /// <summary>Least time between two writes of which the later says nothing urgent: as long as the start had taken at the first of
-    /// them, within limits, so that a slow start does not cost many more writes than a fast one.</summary>
-    /// <param name="started">When the attempt began; null for none.</param>
-    /// <param name="written">When the first of them was made. The time now would move away from who waits for it.</param>
-    public static TimeSpan Between(DateTimeOffset? started, DateTimeOffset written)
-    {
-        TimeSpan age = written - started ?? TimeSpan.Zero;
-        return age < Shortest ? Shortest : age > Longest ? Longest : age;
-    }
-
-    /// <summary>Least time between two writes, the second of which is to be this one.</summary>
+    /// <summary>Least time between two writes, the second of which says nothing urgent.</summary>
     /// <param name="before">The status as last written.</param>
     /// <param name="after">The status to write.</param>
-    /// <param name="written">When the first was made.</param>
-    public static TimeSpan Between(DeepSpeedJobStatus before, DeepSpeedJobStatus after, DateTimeOffset written) =>
-        before.SucceededNodes == after.SucceededNodes ? Between(after.LastStartTime, written) : Shortest;
+    public static TimeSpan Between(DeepSpeedJobStatus before, DeepSpeedJobStatus after) =>
+        before.SucceededNodes == after.SucceededNodes ? Longest : Shortest;
 
     /// <summary>Whether only counts, messages and the way to running pods differ.</summary>
     /// <param name="before">The status as last written.</param>

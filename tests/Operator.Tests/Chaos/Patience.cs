@@ -39,8 +39,7 @@ internal sealed class Patience(Action<bool, string> expect)
         Wrong wrong = _wrong.TryGetValue(key, out Wrong? known) && Now - known.Last < Slack
             ? known with { Last = Now, Status = written, AsWritten = known.Status == written ? known.AsWritten : Now } : new Wrong(Now, Now, Now, written);
         _wrong[key] = wrong;
-        TimeSpan pace = StatusPace.Between(job.Time("lastStartTime"), Now);
-        expect(Now - wrong.AsWritten < Lag + pace && Now - wrong.Since < Lag + MostUnlucky * pace, $"{what}: {why}");
+        expect(Now - wrong.AsWritten < Lag + StatusPace.Longest && Now - wrong.Since < Lag + MostUnlucky * StatusPace.Longest, $"{what}: {why}");
     }
 
     // Something that is wrong: since when, whenever it was written; since when in the status that is there; and when it was seen last.
