@@ -11,7 +11,7 @@ internal static class StatusPace
     private static readonly TimeSpan Shortest = TimeSpan.FromSeconds(1);
 
     /// <summary>Least time between two writes of counts alone.</summary>
-    public static readonly TimeSpan Longest = TimeSpan.FromSeconds(10);
+    public static readonly TimeSpan Longest = TimeSpan.FromSeconds(20);
 
     // On the way from created pods to running ones.
     private static readonly HashSet<string> Passing =

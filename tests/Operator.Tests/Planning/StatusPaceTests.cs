@@ -40,7 +40,7 @@ public sealed class StatusPaceTests
     [Fact]
     public void Success_OfANode_WaitsForASecondAtMost()
     {
-        Assert.Equal(10, StatusPace.Between(Starting, Starting with { NodesText = "1/2" }).TotalSeconds);
+        Assert.Equal(20, StatusPace.Between(Starting, Starting with { NodesText = "1/2" }).TotalSeconds);
         Assert.Equal(1, StatusPace.Between(Starting, Starting with { SucceededNodes = "0" }).TotalSeconds);
     }
 
