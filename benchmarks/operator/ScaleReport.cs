@@ -46,11 +46,8 @@ internal static class ScaleReport
         foreach (ScaleResult more in results.Where(r => r.Case.IdleSeconds > 0))
         {
             page.AppendLine(Invariant($"\nWith {more.Case.AllPods:N0} pods: peak memory **{more.AtAllPods.PeakMiB:0} MiB**, resident {more.AtAllPods.MemoryMiB:0} MiB."));
-            if (more.Case.IdleSeconds > 0)
-            {
-                page.AppendLine(Invariant($"Then {more.Case.IdleSeconds} s in which nothing happens: {more.IdleWrites} writes, {more.IdleCpu.TotalSeconds:0.00} s processor time."));
-                page.AppendLine(Invariant($"The operator is killed and another one started: its caches are filled after {more.RestartReady.TotalSeconds:0.0} s; after {more.Case.IdleSeconds} s it has written {more.RestartWrites} times, taken {more.AfterRestart.Cpu.TotalSeconds:0.0} s processor time and {more.AfterRestart.PeakMiB:0} MiB at most."));
-            }
+            page.AppendLine(Invariant($"Then {more.Case.IdleSeconds} s in which nothing happens: {more.IdleWrites} writes, {more.IdleCpu.TotalSeconds:0.00} s processor time."));
+            page.AppendLine(Invariant($"The operator is killed and another one started: its caches are filled after {more.RestartReady.TotalSeconds:0.0} s; after {more.Case.IdleSeconds} s it has written {more.RestartWrites} times, taken {more.AfterRestart.Cpu.TotalSeconds:0.0} s processor time and {more.AfterRestart.PeakMiB:0} MiB at most."));
         }
 
         foreach (ScaleResult plain in results.Where(r => r.PlainPodsPerSecond > 0))

@@ -6,8 +6,8 @@ namespace DeepSpeedSharp.Config;
 /// <param name="Fix">What to change, and to what.</param>
 public sealed record ConfigError(string Path, string Problem, string Fix)
 {
-    /// <summary>The problem as one line of text.</summary>
-    public override string ToString() => $"{Path}: {Problem}; {Fix}";
+    /// <summary>The problem as one line of text. Messages of the system end with a full stop, and go on here.</summary>
+    public override string ToString() => $"{Path}: {Problem.TrimEnd('.')}; {Fix}";
 }
 
 /// <summary>Collects every problem of one document, so that a user sees all of them at once.</summary>

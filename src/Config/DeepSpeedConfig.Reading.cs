@@ -32,7 +32,7 @@ public sealed partial record DeepSpeedConfig
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new ConfigException(path, [new ConfigError("$", $"the file cannot be read: {e.Message.TrimEnd('.')}",
+            throw new ConfigException(path, [new ConfigError("$", $"the file cannot be read: {e.Message}",
                 "give the path of a DeepSpeed JSON config")]);
         }
     }

@@ -40,7 +40,7 @@ public sealed record DeepSpeedJobManifest(string Name, string Namespace, DeepSpe
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new ConfigException(path, [new ConfigError("$", $"the file cannot be read: {e.Message.TrimEnd('.')}",
+            throw new ConfigException(path, [new ConfigError("$", $"the file cannot be read: {e.Message}",
                 "give the path of a DeepSpeedJob manifest")]);
         }
 

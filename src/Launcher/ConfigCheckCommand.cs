@@ -97,7 +97,7 @@ internal static class ConfigCheckCommand
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            return new ConfigReport(null, null, [new ConfigError("$", $"the file cannot be read: {e.Message.TrimEnd('.')}",
+            return new ConfigReport(null, null, [new ConfigError("$", $"the file cannot be read: {e.Message}",
                 "give the path of a DeepSpeed JSON config")]);
         }
     }

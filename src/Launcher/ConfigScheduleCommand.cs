@@ -72,7 +72,7 @@ internal static class ConfigScheduleCommand
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            errors.Add("$", $"the file cannot be read: {e.Message.TrimEnd('.')}", "give the path of a DeepSpeed JSON config");
+            errors.Add("$", $"the file cannot be read: {e.Message}", "give the path of a DeepSpeed JSON config");
             return null;
         }
     }

@@ -4,36 +4,33 @@ using DeepSpeedSharp.Config;
 
 namespace DeepSpeedSharp.Launcher;
 
-/// <summary>Reports a wrong command line.</summary>
+/// <summary>Reports a wrong command line, of this program and of the operator.</summary>
 internal static class UsageError
 {
     /// <summary>Writes every problem and where to find help.</summary>
     /// <param name="parsed">A command line with problems.</param>
     /// <param name="error">Where to write.</param>
+    /// <param name="program">Name of the program.</param>
     /// <returns>The exit code.</returns>
-    public static int Report(ParseResult parsed, TextWriter error)
+    public static int Report(ParseResult parsed, TextWriter error, string program = "deepspeed")
     {
         // With a word too many, the parser's other complaints only follow from it.
         IEnumerable<string> problems = parsed.UnmatchedTokens.Count == 0 ? parsed.Errors.Select(e => Message(e, parsed))
             : parsed.UnmatchedTokens.Select(token => Unknown(token, parsed.CommandResult.Command));
-        foreach (string problem in problems)
-        {
-            error.WriteLine($"deepspeed: {problem}");
-        }
-
-        error.WriteLine($"deepspeed: see `{FullName(parsed.CommandResult)} --help`");
-        return ExitCodes.Usage;
+        return Report(problems, error, program, FullName(parsed.CommandResult, program));
     }
 
     /// <summary>Writes every problem of the form without command.</summary>
-    public static int Report(IReadOnlyList<string> problems, TextWriter error)
+    public static int Report(IReadOnlyList<string> problems, TextWriter error) => Report(problems, error, "deepspeed", "deepspeed");
+
+    private static int Report(IEnumerable<string> problems, TextWriter error, string program, string command)
     {
         foreach (string problem in problems)
         {
-            error.WriteLine($"deepspeed: {problem}");
+            error.WriteLine($"{program}: {problem}");
         }
 
-        error.WriteLine("deepspeed: see `deepspeed --help`");
+        error.WriteLine($"{program}: see `{command} --help`");
         return ExitCodes.Usage;
     }
 
@@ -63,6 +60,6 @@ internal static class UsageError
         return $"there is no {(token.StartsWith('-') ? "option" : "command or argument")} {token}; {fix}";
     }
 
-    private static string FullName(CommandResult command) =>
-        command.Parent is CommandResult parent ? $"{FullName(parent)} {command.Command.Name}" : "deepspeed";
+    private static string FullName(CommandResult command, string program) =>
+        command.Parent is CommandResult parent ? $"{FullName(parent, program)} {command.Command.Name}" : program;
 }

@@ -1,31 +1,21 @@
 using System.Collections.Concurrent;
-using System.Net;
 using System.Runtime.CompilerServices;
-using System.Text.Json;
-using System.Text.Json.Nodes;
 using DeepSpeedSharp.Config;
 using DeepSpeedSharp.Jobs;
 using DeepSpeedSharp.Operator.Api.V1Alpha1;
 using DeepSpeedSharp.Operator.Planning;
 using DeepSpeedSharp.Operator.Progress;
 using DeepSpeedSharp.Operator.Runtime;
-using k8s.Models;
 
 namespace DeepSpeedSharp.Operator;
 
-/// <summary>One pass: observe, decide, change objects, write the status once, then tell about it.</summary>
+/// <summary>One pass: observe, decide, change objects, write the status once.</summary>
 internal sealed class DeepSpeedJobController(
-    JobCaches caches, ApiConnection api, JobObjects objects, GangObjects gangs, EventPublisher events, JobWatch watch, OperatorOptions options)
+    JobCaches caches, JobObjects objects, GangObjects gangs, StatusWriter statuses, JobWatch watch, OperatorOptions options)
     : IEntityController<DeepSpeedJob>
 {
     private readonly ConcurrentDictionary<string, FirstFailure> _failures = new();
-    private readonly ConcurrentDictionary<string, LastWrite> _writes = new();
-
-    // What a job needed only while it ran is looked for once after its end, not in each pass.
     private readonly ConcurrentDictionary<string, Released> _released = new();
-
-    // Jobs of which a write failed. It may have been carried out for all that, and then what is known here is not true any more.
-    private readonly ConcurrentDictionary<string, bool> _unsure = new();
     private readonly ConditionalWeakTable<DeepSpeedJobSpec, SpecFacts> _facts = new();
 
     // The time of day may have been wrong when a wait was computed from it, and be right again by now.
@@ -53,16 +43,12 @@ internal sealed class DeepSpeedJobController(
             return ReconcileResult.Done;
         }
 
-        if (_unsure.ContainsKey(entity.Key))
+        if (await statuses.CurrentAsync(entity, cancel) is not { } current)
         {
-            if (await ReadAgainAsync(entity, cancel) is not { } known)
-            {
-                return ReconcileResult.Done;
-            }
-
-            entity = known;
+            return ReconcileResult.Done;
         }
 
+        entity = current;
         JobSnapshot observed = await ObserveAsync(entity, cancel);
         if (observed.MissesPods)
         {
@@ -87,22 +73,7 @@ internal sealed class DeepSpeedJobController(
             await gangs.CloseAsync(decision.CloseGroups, cancel);
             await objects.DeleteAsync(entity, decision.Delete, cancel);
             await gangs.DropWorkloadsAsync(entity.Metadata.NamespaceProperty, decision.DropWorkloads, cancel);
-            bool isReleased = decision.RemoveBudget && _released.TryGetValue(entity.Key, out Released? done) && done == Released.Of(entity);
-            if (decision.RemoveGroups && !isReleased)
-            {
-                await gangs.RemoveAsync(entity, cancel);
-            }
-
-            if (decision.RemoveBudget && !isReleased)
-            {
-                if (entity.Spec?.Scheduling?.PodDisruptionBudget == true)
-                {
-                    await objects.DeleteBudgetAsync(entity, cancel);
-                }
-
-                _released[entity.Key] = Released.Of(entity);
-            }
-
+            await LetGoAsync(entity, decision, cancel);
             if (decision.RestoreService)
             {
                 await objects.EnsureServiceAsync(entity, status, cancel);
@@ -131,12 +102,12 @@ internal sealed class DeepSpeedJobController(
         }
 
         status = status.WithMessage();
-        if (refused is null && WaitBeforeWrite(entity, status) is { } pause)
+        if (refused is null && statuses.Pause(entity, status) is { } pause)
         {
             return ReconcileResult.RequeueAfter(decision.RequeueAfter < pause ? decision.RequeueAfter.Value : pause);
         }
 
-        if (!await WriteAsync(entity, status, cancel))
+        if (!await statuses.WriteAsync(entity, status, cancel))
         {
             return ReconcileResult.Done;
         }
@@ -159,8 +130,7 @@ internal sealed class DeepSpeedJobController(
     public async Task DeletedAsync(string key, CancellationToken cancel)
     {
         _failures.TryRemove(key, out _);
-        _writes.TryRemove(key, out _);
-        _unsure.TryRemove(key, out _);
+        statuses.Forget(key);
         _released.TryRemove(key, out _);
         caches.Progress.Forget(key);
         await ReleaseAsync(Orphans(key, uid: null), cancel);
@@ -176,29 +146,30 @@ internal sealed class DeepSpeedJobController(
         await gangs.DropWorkloadsAsync(pods.Count == 0 ? "" : pods[0].Namespace, GangPlan.Drop(pods, inUse: null), cancel);
     }
 
-    // Null when it is gone, or another one of its name is there: then there is an event to come. One that is being deleted or
-    // managed by somebody else meanwhile is left to that event as well.
-    private async Task<DeepSpeedJob?> ReadAgainAsync(DeepSpeedJob job, CancellationToken cancel)
+    // What a job needed only while it ran is looked for once after its end, not in each pass.
+    private async Task LetGoAsync(DeepSpeedJob job, JobDecision decision, CancellationToken cancel)
     {
-        DeepSpeedJob read;
-        try
+        var now = Released.Of(job);
+        if (decision.RemoveBudget && _released.GetValueOrDefault(job.Key) == now)
         {
-            read = caches.ReadJob(await api.GetAsync(PathOf(job), cancel));
-        }
-        catch (ApiException e) when (e.Code == HttpStatusCode.NotFound)
-        {
-            return null;
+            return;
         }
 
-        caches.Jobs.Put(read.Key, read.Metadata.ResourceVersion, read);
-        _unsure.TryRemove(job.Key, out _);
-        bool isSame = read.Metadata.Uid == job.Metadata.Uid && read.Metadata.DeletionTimestamp is null
-            && read.Spec?.IsOurs() != false && read.StatusIsReadable;
-        return isSame ? read : null;
+        if (decision.RemoveGroups)
+        {
+            await gangs.RemoveAsync(job, cancel);
+        }
+
+        if (decision.RemoveBudget)
+        {
+            if (job.Spec?.Scheduling?.PodDisruptionBudget == true)
+            {
+                await objects.DeleteBudgetAsync(job, cancel);
+            }
+
+            _released[job.Key] = now;
+        }
     }
-
-    private static string PathOf(DeepSpeedJob job) =>
-        $"/apis/{DeepSpeedJob.GroupVersion}/namespaces/{job.Metadata.NamespaceProperty}/{DeepSpeedJob.Plural}/{job.Metadata.Name}";
 
     private async Task<JobSnapshot> ObserveAsync(DeepSpeedJob job, CancellationToken cancel)
     {
@@ -280,83 +251,10 @@ internal sealed class DeepSpeedJobController(
             ? JobEnd.Failed(status, observed.Now, e.Reason, $"The cluster refuses the job's objects: {e.Message}")
             : status.With(observed.Now, ConditionTypes.Scheduled, false, e.Reason, e.Message);
 
-    // How long a write may still wait, because the last one was a moment ago and it says little new; null when it may not.
-    private TimeSpan? WaitBeforeWrite(DeepSpeedJob job, DeepSpeedJobStatus status)
-    {
-        if (!_writes.TryGetValue(job.Key, out LastWrite? last) || last.Uid != job.Metadata.Uid || !StatusPace.MayWait(job.Status, status))
-        {
-            return null;
-        }
-
-        TimeSpan left = StatusPace.Between(job.Status, status) - watch.Time.GetElapsedTime(last.At);
-        return left > TimeSpan.Zero ? left : null;
-    }
-
-    // Every write carries the version it was decided on: with two operators by mistake, one of them loses.
-    // False when the job is gone.
-    private async Task<bool> WriteAsync(DeepSpeedJob job, DeepSpeedJobStatus status, CancellationToken cancel)
-    {
-        if (status == job.Status)
-        {
-            return true;
-        }
-
-        // Against nothing at first, so that zeros are written too: a printer column shows 0, not a blank.
-        JsonObject before = job.Status.Conditions is null ? [] : StatusJson.ToJson(job.Status);
-        if (MergePatch.Between(before, StatusJson.ToJson(status)) is not { } changes)
-        {
-            return true;
-        }
-
-        var patch = new JsonObject
-        {
-            ["metadata"] = new JsonObject { ["resourceVersion"] = job.Metadata.ResourceVersion },
-            ["status"] = changes,
-        };
-        JsonElement answer;
-        _unsure[job.Key] = true;
-        try
-        {
-            answer = await api.MergePatchAsync($"{PathOf(job)}/status?fieldManager={JobLabels.ManagedBy}", patch.ToJsonString(), cancel);
-        }
-        catch (ApiException e) when (e.Code == HttpStatusCode.NotFound)
-        {
-            // Deleted in the meantime; the watch is about to say so.
-            return false;
-        }
-
-        _unsure.TryRemove(job.Key, out _);
-        _writes[job.Key] = new LastWrite(job.Metadata.Uid, watch.Time.GetTimestamp());
-        DeepSpeedJob written = caches.ReadJob(answer);
-        caches.Jobs.Put(written.Key, written.Metadata.ResourceVersion, written);
-        watch.Metrics.StatusWritten(job, status, watch.Time.GetUtcNow());
-        Tell(job, status);
-        return true;
-    }
-
-    private void Tell(DeepSpeedJob job, DeepSpeedJobStatus status)
-    {
-        var about = new V1ObjectReference
-        {
-            ApiVersion = DeepSpeedJob.GroupVersion,
-            Kind = DeepSpeedJobManifest.Kind,
-            Name = job.Metadata.Name,
-            NamespaceProperty = job.Metadata.NamespaceProperty,
-            Uid = job.Metadata.Uid,
-        };
-        foreach (JobEvent e in JobEvents.Between(job.Status, status))
-        {
-            Log.JobEvent(watch.Log, job.Key, status.Phase, status.Attempt, e.Reason, e.Message);
-            events.Publish(new PublishedEvent(about, e.IsWarning, e.Reason, e.Message));
-        }
-    }
-
     private sealed record FirstFailure(string Uid, int Attempt, DateTimeOffset Time);
 
     private sealed record Released(string Uid, int Attempt)
     {
         public static Released Of(DeepSpeedJob job) => new(job.Metadata.Uid, job.Status.Attempt);
     }
-
-    private sealed record LastWrite(string Uid, long At);
 }

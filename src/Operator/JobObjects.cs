@@ -89,7 +89,7 @@ internal sealed class JobObjects(
     public async Task<bool> DeleteJobAsync(DeepSpeedJob job, CancellationToken cancel)
     {
         Log.DeletingJob(log, job.Key, job.Spec?.TtlSecondsAfterFinished ?? 0);
-        return await api.DeleteAsync($"/apis/{DeepSpeedJob.GroupVersion}/namespaces/{job.Metadata.NamespaceProperty}/{DeepSpeedJob.Plural}/{job.Metadata.Name}",
+        return await api.DeleteAsync(DeepSpeedJob.PathOf(job.Metadata.NamespaceProperty, job.Metadata.Name),
             job.Metadata.Uid, null, cancel, propagation: "Foreground", version: job.Metadata.ResourceVersion);
     }
 

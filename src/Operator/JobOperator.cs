@@ -66,7 +66,7 @@ internal sealed class JobOperator : IDisposable
         _events = new EventPublisher(free, JobLabels.ManagedBy, watch.Time, watch.Log);
         var objects = new JobObjects(api, _caches, options.PodParallelism, watch.Metrics, watch.Log);
         _gangs = new GangObjects(api, objects, _caches.Groups, watch.Time);
-        _reconciler = new DeepSpeedJobController(_caches, api, objects, _gangs, _events, watch, options);
+        _reconciler = new DeepSpeedJobController(_caches, objects, _gangs, new StatusWriter(_caches, api, _events, watch), watch, options);
         _http = new HttpMessageInvoker(new SocketsHttpHandler { UseProxy = false, ConnectTimeout = TimeSpan.FromSeconds(2) });
         _progress = new ProgressPoller(_caches, _http, options.ProgressInterval, _controller.Queue.Add, watch.Time, watch.Log);
         watch.Metrics.ComputeGaugesFrom(_caches.Jobs.All);

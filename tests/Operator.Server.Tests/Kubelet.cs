@@ -44,6 +44,23 @@ internal sealed class Kubelet(ApiClient api, string ns)
         return StatusAsync(pod, exitCode == 0 ? "Succeeded" : "Failed", new JsonObject { ["terminated"] = end }, isReady: false);
     }
 
+    /// <summary>Node 1 of a job of two fails, and the other loses it: so nobody has to wait for what that will do.</summary>
+    public async Task FailAsync(string job, int attempt, int exitCode)
+    {
+        await FinishAsync(Pod(job, attempt, 1), exitCode);
+        await FinishAsync(Pod(job, attempt, 0), 69);
+    }
+
+    /// <summary>Both nodes of a job of two succeed.</summary>
+    public async Task SucceedAsync(string job, int attempt)
+    {
+        await FinishAsync(Pod(job, attempt, 0), 0);
+        await FinishAsync(Pod(job, attempt, 1), 0);
+    }
+
+    /// <summary>Name of a pod of a job.</summary>
+    public static string Pod(string job, int attempt, int node) => string.Create(CultureInfo.InvariantCulture, $"{job}-{attempt}-{node}");
+
     /// <summary>A kubelet needs the room of the pod for others.</summary>
     public Task EvictAsync(string pod) => api.PatchAsync($"{Pods}/{pod}/status",
         """{"status":{"phase":"Failed","reason":"Evicted","message":"The node was low on resource: memory.","containerStatuses":null}}""");

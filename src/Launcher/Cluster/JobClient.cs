@@ -83,5 +83,5 @@ internal sealed class JobClient(ClusterConnection connection)
     public Task<HttpResponseMessage> LogAsync(string pod, string query, CancellationToken cancel) =>
         connection.Api.OpenAsync($"/api/v1/namespaces/{Namespace}/pods/{pod}/log?container={PodLine.Container}&{query}", cancel);
 
-    private string PathOf(string name) => $"{Group}/namespaces/{Namespace}/{DeepSpeedJob.Plural}/{name}";
+    private string PathOf(string name) => DeepSpeedJob.PathOf(Namespace, name);
 }

@@ -21,14 +21,15 @@ internal sealed class MemoryTrim(TimeProvider time)
     /// <summary>Runs until cancelled.</summary>
     public async Task RunAsync(CancellationToken stop)
     {
-        TimeSpan wait = Shortest;
+        await PauseAsync(Shortest);
         while (!stop.IsCancellationRequested)
         {
-            await Task.Delay(wait, time, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             long begin = time.GetTimestamp();
             Once();
-            wait = Next(time.GetElapsedTime(begin));
+            await PauseAsync(Next(time.GetElapsedTime(begin)));
         }
+
+        async Task PauseAsync(TimeSpan pause) => await Task.Delay(pause, time, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     /// <summary>Collects, if enough was allocated since the last time.</summary>

@@ -28,7 +28,7 @@ public sealed class CreationScenarios(ScenarioServer server)
         {
             string rank = (string)pod["metadata"]!["labels"]!["deepspeedsharp.dev/node-rank"]!;
             Assert.Equal(("1", $"a-1-{rank}", "a"), ((string?)pod["metadata"]!["labels"]!["deepspeedsharp.dev/attempt"], (string?)pod["spec"]!["hostname"], (string?)pod["spec"]!["subdomain"]));
-            Assert.Equal(("a-1-0.a", "29500", "6", "3", rank), (Env(pod, "MASTER_ADDR"), Env(pod, "MASTER_PORT"), Env(pod, "WORLD_SIZE"), Env(pod, "NNODES"), Env(pod, "NODE_RANK")));
+            Assert.Equal(("a-1-0.a", "29500", "6", "3", rank), (Sandbox.Env(pod, "MASTER_ADDR"), Sandbox.Env(pod, "MASTER_PORT"), Sandbox.Env(pod, "WORLD_SIZE"), Sandbox.Env(pod, "NNODES"), Sandbox.Env(pod, "NODE_RANK")));
             Assert.Equal("2", (string?)pod["spec"]!["containers"]![0]!["resources"]!["limits"]!["nvidia.com/gpu"]);
         }
     }
@@ -85,7 +85,7 @@ public sealed class CreationScenarios(ScenarioServer server)
         await cluster.CreatedAsync("a");
 
         Assert.All(await cluster.ListAsync("pods"), p => Assert.Equal((true, "ClusterFirstWithHostNet", "a", "a-1-0.a", "29600"), ((bool)p["spec"]!["hostNetwork"]!,
-            (string?)p["spec"]!["dnsPolicy"], (string?)p["spec"]!["subdomain"], Env(p, "MASTER_ADDR"), Env(p, "MASTER_PORT"))));
+            (string?)p["spec"]!["dnsPolicy"], (string?)p["spec"]!["subdomain"], Sandbox.Env(p, "MASTER_ADDR"), Sandbox.Env(p, "MASTER_PORT"))));
         await cluster.RunPodsAsync("a");
     }
 
@@ -103,7 +103,4 @@ public sealed class CreationScenarios(ScenarioServer server)
 
         Assert.Equal((isNonRoot, user), ((bool)context["runAsNonRoot"]!, (int)context["runAsUser"]!));
     }
-
-    private static string? Env(JsonNode pod, string name) =>
-        (string?)pod["spec"]!["containers"]![0]!["env"]!.AsArray().First(e => (string?)e!["name"] == name)!["value"];
 }

@@ -32,8 +32,7 @@ public sealed class CrowdScenarios(OwnControlPlane server)
 
         program.Kill();
         await cluster.RunJobAsync("good");
-        await cluster.Kubelet.FinishAsync("good-1-0", 0);
-        await cluster.Kubelet.FinishAsync("good-1-1", 0);
+        await cluster.Kubelet.SucceedAsync("good", 1);
         await cluster.UntilPhaseAsync("good", "Complete");
         await cluster.EditAsync("bad", """{"gpusPerNode":null,"launcher":null,"activeDeadlineSeconds":null}""");
         await cluster.RunPodsAsync("bad");

@@ -33,12 +33,10 @@ public sealed class OperatorScenarios(OwnControlPlane server)
 
         await cluster.RunJobAsync("a", """{"image":"w","numNodes":2,"progress":{"mode":"None"},"config":{"train_batch_size":8},"restart":{"backoffSeconds":1}}""");
         string[] first = await UidsAsync();
-        await cluster.Kubelet.FinishAsync("a-1-1", 137);
-        await cluster.Kubelet.FinishAsync("a-1-0", 69);
+        await cluster.Kubelet.FailAsync("a", 1, 137);
         await cluster.RunPodsAsync("a", 2);
         string[] second = await UidsAsync();
-        await cluster.Kubelet.FinishAsync("a-2-0", 0);
-        await cluster.Kubelet.FinishAsync("a-2-1", 0);
+        await cluster.Kubelet.SucceedAsync("a", 2);
         JsonNode status = await cluster.UntilPhaseAsync("a", "Complete");
 
         Assert.Equal((2, 1, 0), Sandbox.Counters(status));
@@ -80,8 +78,7 @@ public sealed class OperatorScenarios(OwnControlPlane server)
 
         await leader.StopWhileAsync(async () =>
         {
-            await cluster.Kubelet.FinishAsync("a-1-1", 1);
-            await cluster.Kubelet.FinishAsync("a-1-0", 69);
+            await cluster.Kubelet.FailAsync("a", 1, 1);
             await cluster.UntilAsync("the other one leads", () => Task.FromResult(ledger.Holder is { Length: > 0 } holder && holder != leader.Name));
             await cluster.RunPodsAsync("a", 2);
         });
@@ -104,8 +101,7 @@ public sealed class OperatorScenarios(OwnControlPlane server)
         }
 
         string[] before = await cluster.NamesAsync("pods");
-        await cluster.Kubelet.FinishAsync("a-1-0", 0);
-        await cluster.Kubelet.FinishAsync("a-1-1", 0);
+        await cluster.Kubelet.SucceedAsync("a", 1);
         Assert.Equal("Running", (string?)(await cluster.StatusAsync("a"))["phase"]);
         await using OperatorProgram second = await server.ProgramAsync("coming", cluster.Namespace);
         JsonNode status = await cluster.UntilPhaseAsync("a", "Complete");

@@ -14,7 +14,7 @@ public sealed class RestartScenarios(ScenarioServer server)
         Sandbox cluster = await server.SandboxAsync();
         await cluster.RunJobAsync("a", $$"""{ {{Two}},"restart":{"policy":"Never"} }""");
 
-        await FailAsync(cluster, 1, 1);
+        await cluster.Kubelet.FailAsync("a", 1, 1);
         JsonNode status = await cluster.UntilPhaseAsync("a", "Failed");
 
         Assert.Equal("RestartPolicyNever", (string?)Sandbox.Condition(status, "Failed")!["reason"]);
@@ -27,10 +27,10 @@ public sealed class RestartScenarios(ScenarioServer server)
     {
         Sandbox cluster = await server.SandboxAsync();
         await cluster.RunJobAsync("a", $$"""{ {{Two}},"restart":{"maxRestarts":1,"backoffSeconds":0} }""");
-        await FailAsync(cluster, 1, 1);
+        await cluster.Kubelet.FailAsync("a", 1, 1);
         await cluster.RunPodsAsync("a", 2);
 
-        await FailAsync(cluster, 2, 3);
+        await cluster.Kubelet.FailAsync("a", 2, 3);
         JsonNode failed = Sandbox.Condition(await cluster.UntilPhaseAsync("a", "Failed"), "Failed")!;
 
         Assert.Equal("MaxRestartsExceeded", (string?)failed["reason"]);
@@ -44,11 +44,10 @@ public sealed class RestartScenarios(ScenarioServer server)
     {
         Sandbox cluster = await server.SandboxAsync();
         await cluster.RunJobAsync("a");
-        await FailAsync(cluster, 1, 137);
+        await cluster.Kubelet.FailAsync("a", 1, 137);
         await cluster.RunPodsAsync("a", 2);
 
-        await cluster.Kubelet.FinishAsync("a-2-0", 0);
-        await cluster.Kubelet.FinishAsync("a-2-1", 0);
+        await cluster.Kubelet.SucceedAsync("a", 2);
         JsonNode status = await cluster.UntilPhaseAsync("a", "Complete");
 
         Assert.Equal((2, 1, 0), Sandbox.Counters(status));
@@ -87,7 +86,7 @@ public sealed class RestartScenarios(ScenarioServer server)
         Sandbox cluster = await server.SandboxAsync();
         Assert.Equal("False", (string?)Sandbox.Condition(await cluster.RunJobAsync("a"), "Restarting")!["status"]);
 
-        await FailAsync(cluster, 1, 1);
+        await cluster.Kubelet.FailAsync("a", 1, 1);
         JsonNode restarting = await cluster.UntilAsync("a", "Restarting");
         Assert.Equal("NodeFailed", (string?)restarting["reason"]);
         JsonNode running = await cluster.RunPodsAsync("a", 2);
@@ -113,7 +112,7 @@ public sealed class RestartScenarios(ScenarioServer server)
         await cluster.RunJobAsync("a");
         for (int attempt = 1; attempt <= 2; attempt++)
         {
-            await FailAsync(cluster, attempt, 1);
+            await cluster.Kubelet.FailAsync("a", attempt, 1);
             JsonNode status = await cluster.RunPodsAsync("a", attempt + 1);
             Assert.Equal((attempt + 1, attempt, 0), Sandbox.Counters(status));
         }
@@ -121,16 +120,7 @@ public sealed class RestartScenarios(ScenarioServer server)
         Assert.Equal(["a-2-1", "a-3-0", "a-3-1"], await cluster.NamesAsync("pods"));
         Assert.Equal(["a-3"], await cluster.NamesAsync("configmaps"));
         Assert.StartsWith("a-3-", Assert.Single(await cluster.NamesAsync("secrets")));
-        JsonNode[] env = [.. (await cluster.FindAsync("pods", "a-3-1"))!["spec"]!["containers"]![0]!["env"]!.AsArray().Select(e => e!)];
-        Assert.Equal(("3", "2", "a-3-0.a"), (Value("DSJ_ATTEMPT"), Value("DSJ_RESTARTS"), Value("MASTER_ADDR")));
-
-        string? Value(string name) => (string?)env.Single(e => (string?)e["name"] == name)["value"];
-    }
-
-    // One pod fails, and the other loses it: so nobody has to wait for what it will do.
-    private static async Task FailAsync(Sandbox cluster, int attempt, int exitCode)
-    {
-        await cluster.Kubelet.FinishAsync($"a-{attempt}-1", exitCode);
-        await cluster.Kubelet.FinishAsync($"a-{attempt}-0", 69);
+        JsonNode pod = (await cluster.FindAsync("pods", "a-3-1"))!;
+        Assert.Equal(("3", "2", "a-3-0.a"), (Sandbox.Env(pod, "DSJ_ATTEMPT"), Sandbox.Env(pod, "DSJ_RESTARTS"), Sandbox.Env(pod, "MASTER_ADDR")));
     }
 }

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using DeepSpeedSharp.Operator.Benchmarks;
@@ -45,7 +44,7 @@ internal sealed class Sandbox(ApiClient api, string ns, PodReaper reaper, Func<s
         JsonNode status = await CreatedAsync(job, attempt);
         for (int i = 0; i < (int)status["nodes"]!["desired"]!; i++)
         {
-            await Kubelet.RunAsync(string.Create(CultureInfo.InvariantCulture, $"{job}-{attempt}-{i}"));
+            await Kubelet.RunAsync(Kubelet.Pod(job, attempt, i));
         }
 
         return await UntilAsync(job, $"attempt {attempt} runs", s => (string?)s["phase"] == "Running" && (int)s["attempt"]! == attempt);
@@ -56,11 +55,9 @@ internal sealed class Sandbox(ApiClient api, string ns, PodReaper reaper, Func<s
     public async Task FailOnceAndCompleteAsync(string job)
     {
         await RunJobAsync(job);
-        await Kubelet.FinishAsync($"{job}-1-1", 1);
-        await Kubelet.FinishAsync($"{job}-1-0", 69);
+        await Kubelet.FailAsync(job, 1, 1);
         await RunPodsAsync(job, 2);
-        await Kubelet.FinishAsync($"{job}-2-0", 0);
-        await Kubelet.FinishAsync($"{job}-2-1", 0);
+        await Kubelet.SucceedAsync(job, 2);
         Assert.Equal((2, 1, 0), Counters(await UntilPhaseAsync(job, "Complete")));
         Assert.Equal([$"{job}-1-1", $"{job}-2-0", $"{job}-2-1"], (await NamesAsync("pods")).Where(p => p.StartsWith($"{job}-", StringComparison.Ordinal)));
     }
@@ -119,6 +116,10 @@ internal sealed class Sandbox(ApiClient api, string ns, PodReaper reaper, Func<s
 
     public static JsonNode? Condition(JsonNode status, string type) =>
         status["conditions"]?.AsArray().FirstOrDefault(c => (string?)c!["type"] == type);
+
+    /// <summary>A variable of the trainer in a pod, which has it once.</summary>
+    public static string? Env(JsonNode pod, string name) =>
+        (string?)pod["spec"]!["containers"]![0]!["env"]!.AsArray().Single(e => (string?)e!["name"] == name)!["value"];
 
     /// <summary>Attempt, restarts, disruptions.</summary>
     public static (int, int, int) Counters(JsonNode status) =>

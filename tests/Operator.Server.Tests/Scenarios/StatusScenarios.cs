@@ -98,16 +98,14 @@ public sealed class StatusScenarios(ScenarioServer server)
     {
         Sandbox cluster = await server.SandboxAsync();
         await cluster.RunJobAsync("a");
-        await cluster.Kubelet.FinishAsync("a-1-1", 1);
-        await cluster.Kubelet.FinishAsync("a-1-0", 69);
+        await cluster.Kubelet.FailAsync("a", 1, 1);
         await cluster.RunPodsAsync("a", 2);
         for (int i = 0; i < 3; i++)
         {
             await cluster.EditAsync("a", $$"""{"ttlSecondsAfterFinished":{{(3600 + i).ToString(CultureInfo.InvariantCulture)}} }"""); // another pass
         }
 
-        await cluster.Kubelet.FinishAsync("a-2-0", 0);
-        await cluster.Kubelet.FinishAsync("a-2-1", 0);
+        await cluster.Kubelet.SucceedAsync("a", 2);
         await cluster.UntilPhaseAsync("a", "Complete");
         string finished = $$"""deepspeedjob_finished_total{namespace="{{cluster.Namespace}}",result="complete",reason="AllNodesSucceeded"} 1""";
         string metrics = "";

@@ -20,6 +20,11 @@ public sealed class DeepSpeedJob : IKubernetesObject<V1ObjectMeta>, ISpec<DeepSp
     /// <summary>API version of the kind, as in manifests.</summary>
     public const string GroupVersion = DeepSpeedJobManifest.Group + "/" + DeepSpeedJobManifest.Version;
 
+    /// <summary>Path of a job at the API server.</summary>
+    /// <param name="ns">Its namespace.</param>
+    /// <param name="name">Its name.</param>
+    public static string PathOf(string ns, string name) => $"/apis/{GroupVersion}/namespaces/{ns}/{Plural}/{name}";
+
     /// <inheritdoc/>
     public string ApiVersion { get; set; } = GroupVersion;
 
