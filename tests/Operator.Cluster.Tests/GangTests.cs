@@ -92,6 +92,9 @@ public sealed class GangTests(TestCluster cluster) : ClusterTest(cluster)
         Assert.All(pods, p => Assert.Equal((group, "research", "3"), ((string?)p["metadata"]!["labels"]!["kueue.x-k8s.io/pod-group-name"],
             (string?)p["metadata"]!["labels"]!["kueue.x-k8s.io/queue-name"], (string?)p["metadata"]!["annotations"]!["kueue.x-k8s.io/pod-group-total-count"])));
 
+        // A pod that has only just started may not hear that it is to end, and keeps its whole grace period.
+        await job.WaitForPhaseAsync("Running", 60);
+
         // No Kueue is there: the test keeps a pod as its webhook would, and lets it go.
         await kubectl.ShowAsync("patch", "pod", "gang-kueue-1-2", "--type=merge", "-p", """{"metadata":{"finalizers":["kueue.x-k8s.io/managed"]}}""");
         await kubectl.ShowAsync("patch", "dsj", job.Name, "--type=merge", "-p", """{"spec":{"suspend":true}}""");

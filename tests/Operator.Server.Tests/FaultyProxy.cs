@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Security.Cryptography.X509Certificates;
-using System.Text;
 using System.Threading.Channels;
 using DeepSpeedSharp.Operator.Benchmarks;
 using Microsoft.AspNetCore.Builder;
@@ -77,9 +76,14 @@ internal sealed class FaultyProxy : IAsyncDisposable
             await context.Request.Body.CopyToAsync(body, context.RequestAborted);
             await ServeAsync(context, body.ToArray(), _faults.Draw(method, path, isWatch));
         }
+        catch (HttpRequestException e) when (!context.Response.HasStarted && !context.RequestAborted.IsCancellationRequested)
+        {
+            // The server was just stopped, or is worse than it should be: then the operator's log has to say so.
+            await RefuseAsync(context, 502, "BadGateway", $"the API server does not answer: {e.Message} {e.InnerException?.Message}");
+        }
         catch (Exception e) when (e is OperationCanceledException or IOException or HttpRequestException)
         {
-            context.Abort(); // the operator was killed or gave up, or the server was just stopped
+            context.Abort(); // the operator was killed or gave up
         }
     }
 
@@ -248,13 +252,11 @@ internal sealed class FaultyProxy : IAsyncDisposable
         await reading;
     }
 
-    private static async Task RefuseAsync(HttpContext context, int code, string reason)
+    private static async Task RefuseAsync(HttpContext context, int code, string reason, string message = "injected by the test")
     {
         context.Response.StatusCode = code;
-        context.Response.ContentType = "application/json";
-        await context.Response.WriteAsync(
-            $$"""{"kind":"Status","apiVersion":"v1","status":"Failure","message":"injected by the test","reason":"{{reason}}","code":{{code}}}""",
-            Encoding.UTF8, context.RequestAborted);
+        var status = new { kind = "Status", apiVersion = "v1", status = "Failure", message, reason, code };
+        await context.Response.WriteAsJsonAsync(status, context.RequestAborted);
     }
 
     private static HttpRequestMessage Copy(HttpRequest request, byte[] body)

@@ -14,7 +14,7 @@ public sealed class FaultyServerTests
 {
     private const double Rate = 0.2;
     private static readonly int JobsOfAWave = int.TryParse(Environment.GetEnvironmentVariable("FAULTS_JOBS"), out int jobs) ? jobs : 4;
-    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(8);
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(15);
 
     /// <summary>Scenarios 61 and 63 with everything real but the pods, and 60 and 62 as far as a proxy can bring them about.</summary>
     [Fact]

@@ -25,7 +25,7 @@ internal sealed class Controller<T> : IDisposable
         RuntimeMetrics metrics, TimeProvider time, ILogger log)
     {
         (_objects, _keyOf, _metrics, _time, _log) = (objects, keyOf, metrics, time, log);
-        Queue = new WorkQueue<string>(time, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(1)) { Metrics = metrics };
+        Queue = new WorkQueue<string>(time, TimeSpan.FromMilliseconds(100), TimeSpan.FromSeconds(30)) { Metrics = metrics };
         objects.Changed += (before, after) =>
         {
             if (before is null || after is null || matters(before, after))

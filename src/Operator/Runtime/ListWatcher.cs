@@ -22,7 +22,7 @@ internal sealed record ListWatchOptions
     /// <summary>Longest wait after a failure.</summary>
     public TimeSpan LongestRetry { get; init; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>A connection that lasted so long ends a row of failures.</summary>
+    /// <summary>A connection that lasted so long ends a row of failures, as one does that brought anything.</summary>
     public TimeSpan Healthy { get; init; } = TimeSpan.FromMinutes(2);
 }
 
@@ -52,6 +52,7 @@ internal sealed class ListWatcher<T>(
     private readonly string _selector = labelSelector.Length == 0 ? "" : $"&labelSelector={Uri.EscapeDataString(labelSelector)}";
     private string? _version;
     private string _lastSeen = "0";
+    private bool _hasTaken;
 
     /// <summary>Completes when the cache holds the first list.</summary>
     public Task Synced => _synced.Task;
@@ -77,6 +78,7 @@ internal sealed class ListWatcher<T>(
         {
             long begin = time.GetTimestamp();
             bool isAsked = IsAsked;
+            _hasTaken = false;
             try
             {
                 if (_version is null || isAsked)
@@ -108,13 +110,13 @@ internal sealed class ListWatcher<T>(
                 // The server is well again, however long it was away; only lists in quick succession are slowed down.
                 Log.ListAgain(log, path, e.Message);
                 _version = null;
-                relists = IsHealthy(begin) ? 0 : relists;
+                relists = time.GetElapsedTime(begin) >= options.Healthy ? 0 : relists;
                 await Pause(relists++, stop);
             }
             catch (Exception e) when (e is ApiException or HttpRequestException or IOException or TimeoutException or JsonException)
             {
                 failures = IsHealthy(begin) ? 0 : failures;
-                Log.WatchFailed(log, path, e.Message);
+                Log.WatchFailed(log, path, e is HttpRequestException { InnerException: { } cause } ? $"{e.Message} ({cause.Message})" : e.Message);
                 await Pause(failures++, stop);
             }
         }
@@ -136,7 +138,8 @@ internal sealed class ListWatcher<T>(
 
     private bool IsAsked => _again.IsCancellationRequested && !_listedAgain.Task.IsCompleted;
 
-    private bool IsHealthy(long begin) => time.GetElapsedTime(begin) >= options.Healthy;
+    // Whatever cuts a connection that works, such as a proxy with a time limit, must not make the operator blind for longer each time.
+    private bool IsHealthy(long begin) => _hasTaken || time.GetElapsedTime(begin) >= options.Healthy;
 
     private async Task<string> ListAsync(CancellationToken stop)
     {
@@ -210,6 +213,7 @@ internal sealed class ListWatcher<T>(
             if (type == "BOOKMARK")
             {
                 _version = _lastSeen = item.GetProperty("metadata").GetProperty("resourceVersion").GetString()!;
+                _hasTaken = true;
                 return;
             }
 
@@ -224,6 +228,7 @@ internal sealed class ListWatcher<T>(
             }
 
             _version = _lastSeen = version;
+            _hasTaken = true;
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
         {

@@ -13,7 +13,7 @@ namespace DeepSpeedSharp.Operator.Server.Tests.Scenarios;
 internal sealed class Sandbox(ApiClient api, string ns, PodReaper reaper, Func<string> log)
 {
     /// <summary>Everything here takes a second or two; this is for machines that are busy.</summary>
-    public static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
+    public static readonly TimeSpan Limit = TimeSpan.FromSeconds(300);
 
     private const string Two = """{"image":"w","numNodes":2,"progress":{"mode":"None"},"restart":{"backoffSeconds":0}}""";
 

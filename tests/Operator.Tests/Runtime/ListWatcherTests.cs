@@ -198,6 +198,36 @@ public sealed class ListWatcherTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Watches_ThatAreCutAfterALine_AreNotWaitedForLongerEachTime()
+    {
+        int watches = 0;
+        _api.Intercept = async context =>
+        {
+            if (!context.Request.Query.ContainsKey("watch"))
+            {
+                return false;
+            }
+
+            Interlocked.Increment(ref watches);
+            await context.Response.StartAsync(context.RequestAborted);
+            await FakeApi.LineAsync(context, new JsonObject
+            {
+                ["type"] = "BOOKMARK",
+                ["object"] = new JsonObject { ["metadata"] = new JsonObject { ["resourceVersion"] = "4711" } },
+            });
+            await Task.Delay(20, context.RequestAborted);
+            context.Abort();
+            return true;
+        };
+        Create("a");
+
+        // The tenth wait of a row would last 25 s at least.
+        Start(Fast with { FirstRetry = TimeSpan.FromMilliseconds(100), LongestRetry = TimeSpan.FromHours(1) });
+
+        await Until(() => Volatile.Read(ref watches) > 12, "twelve watches were cut");
+    }
+
+    [Fact]
     public async Task Bookmark_MovesTheVersionOn()
     {
         OnFirstWatch(async context =>
