@@ -13,7 +13,9 @@ public sealed class CrowdScenarios(OwnControlPlane server)
     [Trait("Scenario", "64")]
     public async Task S64_MalformedJob_FailsAndHidesNoOther_AndIsTakenUpWhenItIsRepaired()
     {
-        (Sandbox cluster, OperatorProgram program) = await server.StartAsync("bearing");
+        // The definition is everybody's, and a server that gets another one ends the watches of the old.
+        await using var alone = new OwnControlPlane();
+        (Sandbox cluster, OperatorProgram program) = await alone.StartAsync("bearing");
         await using OperatorProgram _ = program;
         string strict = (await cluster.Api.GetAsync(Definition)).GetProperty("spec").GetProperty("versions").GetRawText();
         JsonNode versions = JsonNode.Parse(strict)!;

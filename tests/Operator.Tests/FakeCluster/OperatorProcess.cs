@@ -131,26 +131,47 @@ internal sealed class OperatorProcess : IAsyncDisposable
                 stop();
             }
 
-            if (_closed is { } closed)
-            {
-                await closed.Task.WaitAsync(cancellationToken);
-            }
-
+            await RunningAsync(cancellationToken);
             request.Headers.Remove(SentHeader);
             request.Headers.Add(SentHeader, time.GetUtcNow().Ticks.ToString(System.Globalization.CultureInfo.InvariantCulture));
             if (request.RequestUri?.Query.Contains("watch=true", StringComparison.Ordinal) == true)
             {
-                return await base.SendAsync(request, cancellationToken);
+                return await HoldAsync(await base.SendAsync(request, cancellationToken), cancellationToken);
             }
 
+            HttpResponseMessage response;
             Interlocked.Increment(ref _inFlight);
             try
             {
-                return await base.SendAsync(request, cancellationToken);
+                response = await base.SendAsync(request, cancellationToken);
             }
             finally
             {
                 Interlocked.Decrement(ref _inFlight);
+            }
+
+            return await HoldAsync(response, cancellationToken);
+        }
+
+        // What comes while the process is stopped, it gets when it goes on.
+        private async Task<HttpResponseMessage> HoldAsync(HttpResponseMessage response, CancellationToken cancel)
+        {
+            await RunningAsync(cancel);
+            HttpContent content = response.Content;
+            response.Content = new StreamContent(new GatedStream(await content.ReadAsStreamAsync(cancel), RunningAsync));
+            foreach ((string name, IEnumerable<string> values) in content.Headers)
+            {
+                response.Content.Headers.TryAddWithoutValidation(name, values);
+            }
+
+            return response;
+        }
+
+        private async Task RunningAsync(CancellationToken cancel)
+        {
+            while (_closed is { } closed)
+            {
+                await closed.Task.WaitAsync(cancel);
             }
         }
     }
