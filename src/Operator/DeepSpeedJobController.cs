@@ -203,7 +203,7 @@ internal sealed class DeepSpeedJobController(
             Problems = problems,
             ConfigWait = wait,
             Status = job.Status,
-            Pods = caches.Pods.Group(job.Metadata.Uid),
+            Pods = [.. caches.Pods.Group(job.Metadata.Uid).Select(p => p.Here(watch.Time))],
             HasService = caches.Services.Group(job.Metadata.Uid).Count > 0,
             Group = GroupOf(job),
             Config = config,

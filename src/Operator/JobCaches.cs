@@ -36,6 +36,13 @@ internal sealed record JobCaches(
         return DeepSpeedJob.Read(job, before == queue ? known : null, spec => Defaults.Over(spec, queue));
     }
 
+    /// <summary>Goes on measuring how long a pod takes to end.</summary>
+    /// <param name="pod">The pod as it was read.</param>
+    /// <param name="isNews">Whether what is not known yet happened while this process looked.</param>
+    /// <param name="time">Clock.</param>
+    public PodSnapshot Follow(PodSnapshot pod, bool isNews, TimeProvider time) =>
+        pod.DeletedAt is null ? pod : pod.Following(Pods.Get(pod.Key), isNews, time);
+
     /// <summary>Reads a machine, and goes on measuring its silence.</summary>
     /// <param name="node">The object as the API server sends it.</param>
     /// <param name="time">Clock.</param>

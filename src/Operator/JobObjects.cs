@@ -30,10 +30,8 @@ internal sealed class ObjectRefusedException(string reason, string message, bool
 /// <param name="api">The API server.</param>
 /// <param name="caches">Receives what is created.</param>
 /// <param name="parallelism">Pods of a job that are created or deleted at a time.</param>
-/// <param name="metrics">Metrics.</param>
-/// <param name="log">Log.</param>
-internal sealed class JobObjects(
-    ApiConnection api, JobCaches caches, int parallelism, OperatorMetrics metrics, ILogger log)
+/// <param name="watch">Clock, metrics and log.</param>
+internal sealed class JobObjects(ApiConnection api, JobCaches caches, int parallelism, JobWatch watch)
 {
     private string? _policyVersion;
 
@@ -62,7 +60,7 @@ internal sealed class JobObjects(
     public async Task DeleteAsync(DeepSpeedJob job, IReadOnlyList<PodDeletion> deletions, CancellationToken cancel) =>
         await Parallel.ForEachAsync(deletions, Parallelism(cancel), async (deletion, token) =>
         {
-            Log.DeletingPod(log, job.Key, deletion.Pod.Name);
+            Log.DeletingPod(watch.Log, job.Key, deletion.Pod.Name);
             await api.DeleteAsync($"{Core(deletion.Pod.Namespace, "pods")}/{deletion.Pod.Name}", deletion.Pod.Uid,
                 deletion.Force ? 0 : null, token);
         });
@@ -88,7 +86,7 @@ internal sealed class JobObjects(
     /// <returns>Whether it was deleted, and not edited in this moment: an edit may open a failed job again.</returns>
     public async Task<bool> DeleteJobAsync(DeepSpeedJob job, CancellationToken cancel)
     {
-        Log.DeletingJob(log, job.Key, job.Spec?.TtlSecondsAfterFinished ?? 0);
+        Log.DeletingJob(watch.Log, job.Key, job.Spec?.TtlSecondsAfterFinished ?? 0);
         return await api.DeleteAsync(DeepSpeedJob.PathOf(job.Metadata.NamespaceProperty, job.Metadata.Name),
             job.Metadata.Uid, null, cancel, propagation: "Foreground", version: job.Metadata.ResourceVersion);
     }
@@ -150,8 +148,8 @@ internal sealed class JobObjects(
             });
         }
 
-        metrics.PodsCreated(nodes.Count);
-        Log.PodsCreated(log, job.Key, nodes.Count, attempt);
+        watch.Metrics.PodsCreated(nodes.Count);
+        Log.PodsCreated(watch.Log, job.Key, nodes.Count, attempt);
     }
 
     /// <summary>Creates the Service that gives a job's pods their names, or brings it to what the spec says now.</summary>
@@ -167,8 +165,8 @@ internal sealed class JobObjects(
 
     private static string VersionOf(JsonElement item) => item.GetProperty("metadata").GetProperty("resourceVersion").GetString()!;
 
-    private static Cached<PodSnapshot> ReadPod(JsonElement pod) =>
-        new(VersionOf(pod), PodSnapshot.Read(pod));
+    private Cached<PodSnapshot> ReadPod(JsonElement pod) =>
+        new(VersionOf(pod), caches.Follow(PodSnapshot.Read(pod), isNews: true, watch.Time));
 
     private async Task CreateGuardsAsync(JobOwner owner, DeepSpeedJobSpec spec, int pods, CancellationToken cancel)
     {

@@ -45,7 +45,7 @@ internal sealed class JobOperator : IDisposable
         _elector = options.Leader is { } leader ? new LeaderElector(free, leader, watch.Time, watch.Log) : null;
         ApiConnection api = _elector is null ? free : new ApiConnection(client, watch.Time, () => _elector.IsLeader);
         _jobs = new($"/apis/{DeepSpeedJob.GroupVersion}", DeepSpeedJob.Plural, options.Namespaces, path => Watch(path, "", _caches.ReadJob, _caches.Jobs));
-        _pods = new("/api/v1", "pods", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", new PodReader().Read, _caches.Pods));
+        _pods = new("/api/v1", "pods", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", PodsOf(new PodReader(), watch.Time), _caches.Pods));
         _services = new("/api/v1", "services", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", ServiceSnapshot.Read, _caches.Services));
         _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", node => _caches.ReadNode(node, watch.Time), _caches.Nodes) : null;
         _groups = new($"/apis/{PodGroups.ApiVersion(GangScheduler.Volcano)}", PodGroup.Plural, options.Namespaces,
@@ -64,7 +64,7 @@ internal sealed class JobOperator : IDisposable
             .Watches(_caches.Nodes, (before, after) => before != after, node => _caches.Pods.All()
                 .Where(p => p.ClusterNode == node.Name && !p.IsTerminal).Select(p => p.OwnerKey).OfType<string>());
         _events = new EventPublisher(free, JobLabels.ManagedBy, watch.Time, watch.Log);
-        var objects = new JobObjects(api, _caches, options.PodParallelism, watch.Metrics, watch.Log);
+        var objects = new JobObjects(api, _caches, options.PodParallelism, watch);
         _gangs = new GangObjects(api, objects, _caches.Groups, watch.Time);
         _reconciler = new DeepSpeedJobController(_caches, objects, _gangs, new StatusWriter(_caches, api, _events, watch), watch, options);
         _http = new HttpMessageInvoker(new SocketsHttpHandler { UseProxy = false, ConnectTimeout = TimeSpan.FromSeconds(2) });
@@ -79,6 +79,9 @@ internal sealed class JobOperator : IDisposable
         ListWatcher<T> Watch<T>(string path, string selector, Func<JsonElement, T> read, ObjectCache<T> cache)
             where T : class => new(path, selector, read, cache, api, pace, watch.Time, watch.Log);
     }
+
+    private Func<JsonElement, PodSnapshot> PodsOf(PodReader reader, TimeProvider time) =>
+        pod => _caches.Follow(reader.Read(pod), isNews: !_pods.Missing.Any(), time);
 
     /// <summary>Why jobs are not looked after yet; null when the definition is as it should be and the caches are filled.</summary>
     /// <remarks>Replicas that do not lead are ready too.</remarks>

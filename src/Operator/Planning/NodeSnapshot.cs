@@ -7,18 +7,9 @@ namespace DeepSpeedSharp.Operator.Planning;
 /// <param name="NotReadySince">Since when it does not answer; null when it does.</param>
 internal sealed record NodeSnapshot(string Name, DateTimeOffset? NotReadySince)
 {
-    // Of the times that Kubernetes writes, the fraction of a second is cut off.
-    private static readonly TimeSpan Fraction = TimeSpan.FromSeconds(1);
-
-    /// <summary>How long it had been silent when that was seen here.</summary>
-    private TimeSpan Before { get; init; }
-
-    /// <summary>When that was seen here, by what measures durations.</summary>
-    private long SeenAt { get; init; }
+    private MeasuredAge Age { get; init; }
 
     /// <summary>The same machine with what is known of the length of its silence.</summary>
-    /// <remarks>The time of day here may be wrong, or be set at any moment, and machines must not seem lost for that. So it is
-    /// asked only for a silence that was there before this process was; one that begins later is measured.</remarks>
     /// <param name="known">What was known of the machine; null for nothing.</param>
     /// <param name="time">Clock.</param>
     public NodeSnapshot Following(NodeSnapshot? known, TimeProvider time)
@@ -33,18 +24,13 @@ internal sealed record NodeSnapshot(string Name, DateTimeOffset? NotReadySince)
             return known;
         }
 
-        TimeSpan age = time.GetUtcNow() - since;
-        return this with
-        {
-            Before = age < TimeSpan.Zero ? TimeSpan.Zero : known is not null && age > Fraction ? Fraction : age,
-            SeenAt = time.GetTimestamp(),
-        };
+        return this with { Age = MeasuredAge.Of(since, isNews: known is not null, time) };
     }
 
     /// <summary>Its silence up to now; null when it answers.</summary>
     /// <param name="time">Clock.</param>
     public Silence? SilenceNow(TimeProvider time) =>
-        NotReadySince is { } since ? new Silence(since, Before + time.GetElapsedTime(SeenAt)) : null;
+        NotReadySince is { } since ? new Silence(since, Age.Now(time)) : null;
 
     /// <summary>Reads a Node as the API server sends it.</summary>
     public static NodeSnapshot Read(JsonElement node)

@@ -50,6 +50,9 @@ internal sealed record PodSnapshot
     /// <summary>When the grace period of the deletion ends.</summary>
     public DateTimeOffset? DeletionDeadline { get; init; }
 
+    // How long the deletion has been asked for.
+    private MeasuredAge? Ending { get; init; }
+
     public int? ExitCode { get; init; }
 
     public DateTimeOffset? FinishedAt { get; init; }
@@ -141,6 +144,27 @@ internal sealed record PodSnapshot
             HasFinalizers = HasItems(metadata.Get("finalizers")),
         };
     }
+
+    /// <summary>The same pod with what is known of how long it has been ending.</summary>
+    /// <param name="known">What was known of a pod of this name; null for nothing.</param>
+    /// <param name="isNews">Whether what is not known here yet happened while this process looked.</param>
+    /// <param name="time">Clock.</param>
+    public PodSnapshot Following(PodSnapshot? known, bool isNews, TimeProvider time)
+    {
+        if (DeletedAt is not { } since)
+        {
+            return this;
+        }
+
+        MeasuredAge? before = known?.Uid == Uid ? known.Ending : null;
+        return this with { Ending = before ?? MeasuredAge.Of(since, isNews, time) };
+    }
+
+    /// <summary>The same pod with the end of its grace period as the clock here has it: what counts is how long it was measured,
+    /// not how far two clocks are apart.</summary>
+    /// <param name="time">Clock.</param>
+    public PodSnapshot Here(TimeProvider time) =>
+        Ending is { } ending ? this with { DeletionDeadline = time.GetUtcNow() - ending.Now(time) + (DeletionDeadline - DeletedAt) } : this;
 
     /// <summary>The reference to the DeepSpeedJob that controls an object; undefined without one.</summary>
     /// <param name="metadata">Metadata of the object.</param>

@@ -27,7 +27,11 @@ internal sealed record Fact(int Rank, Fate Fate, DateTimeOffset At, TimeSpan? Af
 internal sealed record Moment(ImmutableDictionary<string, SeenPod> Pods, ImmutableDictionary<string, Outage> Outages);
 
 /// <summary>A time in which a machine did not answer.</summary>
-internal sealed record Outage(DateTimeOffset Since, DateTimeOffset? Until);
+internal sealed record Outage(DateTimeOffset Since, DateTimeOffset? Until)
+{
+    /// <summary>The one before it, whose end may not have been told yet.</summary>
+    public Outage? Earlier { get; init; }
+}
 
 /// <summary>Everything that really happened, whatever the operator was told. Written under the lock of the store.</summary>
 internal sealed class History(TimeProvider time)
@@ -80,7 +84,10 @@ internal sealed class History(TimeProvider time)
     /// <param name="isTold">Whether the operator has heard of everything; else a machine that answers again may be silent to it.</param>
     public bool MayBeLost(SeenPod pod, TimeSpan nodeLoss, bool isTold) => pod.Machine is { } machine
         && Now.Outages.TryGetValue(machine, out Outage? outage)
-        && ((isTold ? outage.Until : null) ?? time.GetUtcNow()) - outage.Since >= nodeLoss - TimeSpan.FromSeconds(1)
+        && (MayBeLost(outage, nodeLoss, isTold) || (!isTold && outage.Earlier is { } earlier && MayBeLost(earlier, nodeLoss, isTold)));
+
+    private bool MayBeLost(Outage outage, TimeSpan nodeLoss, bool isTold) =>
+        ((isTold ? outage.Until : null) ?? time.GetUtcNow()) - outage.Since >= nodeLoss - TimeSpan.FromSeconds(1)
         && (outage.Until is null || !isTold || time.GetUtcNow() - outage.Until < Recent);
 
     /// <summary>Notes a change.</summary>
@@ -196,7 +203,7 @@ internal sealed class History(TimeProvider time)
         }
         else if (!wasSilent)
         {
-            outage = new Outage(SeenPod.Time(ready["lastTransitionTime"])!.Value, null);
+            outage = new Outage(SeenPod.Time(ready["lastTransitionTime"])!.Value, null) { Earlier = outage is null ? null : outage with { Earlier = null } };
         }
 
         Now = Now with { Outages = outage is null ? Now.Outages : Now.Outages.SetItem(name, outage) };

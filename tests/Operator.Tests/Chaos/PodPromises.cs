@@ -67,13 +67,16 @@ internal sealed class PodPromises(
             return;
         }
 
-        TimeSpan nodeLoss = TimeSpan.FromSeconds(job.Spec?.Restart?.NodeLossSeconds ?? 60);
+        TimeSpan nodeLoss = NodeLoss(job);
         foreach (SeenPod old in history.Now.Pods.Values.Where(p => p.JobUid == job.Uid && p.Attempt < job.Attempt && !p.HasEnded))
         {
-            bool isOverdue = old.DeletionDeadline + nodeLoss < store.Time!.GetUtcNow() + TimeSpan.FromSeconds(1);
-            expect(isOverdue || history.MayBeLost(old, nodeLoss, isTold: statuses.BeforeStep is not null), $"{pod.Name} was created while {old.Name} had not ended: {old}");
+            expect(IsOverdue(old, nodeLoss) || history.MayBeLost(old, nodeLoss, isTold: statuses.BeforeStep is not null), $"{pod.Name} was created while {old.Name} had not ended: {old}");
         }
     }
+
+    private static TimeSpan NodeLoss(SeenJob job) => TimeSpan.FromSeconds(job.Spec?.Restart?.NodeLossSeconds ?? 60);
+
+    private bool IsOverdue(SeenPod pod, TimeSpan nodeLoss) => pod.DeletionDeadline + nodeLoss < store.Time!.GetUtcNow() + TimeSpan.FromSeconds(1);
 
     private void MadeAlike(SeenPod pod)
     {
@@ -88,7 +91,8 @@ internal sealed class PodPromises(
 
     /// <summary>Judges the deletion of a pod.</summary>
     /// <param name="body">The pod.</param>
-    public void MayGo(JsonObject body)
+    /// <param name="isForced">Whether it is gone at once, whatever it still does.</param>
+    public void MayGo(JsonObject body, bool isForced)
     {
         if (SeenPod.Read(body) is not { } pod)
         {
@@ -99,6 +103,8 @@ internal sealed class PodPromises(
         if (jobOf(body, "pods") is { } job)
         {
             expect(pod.Attempt < job.Attempt || job.IsSuspending || job.IsFinished, $"{pod.Name} was deleted in the middle of its attempt: {job}");
+            expect(!isForced || pod.Phase != "Running" || IsOverdue(pod, NodeLoss(job)) || history.MayBeLost(pod, NodeLoss(job), isTold: statuses.BeforeStep is not null),
+                $"{pod.Name} was forced away while it may still save: {pod}");
             expect(!job.IsFinished || pod.Attempt < job.Attempt || job.Spec?.CleanPodPolicy != "None", $"{pod.Name} was deleted though cleanPodPolicy is None");
         }
     }

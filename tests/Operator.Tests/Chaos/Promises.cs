@@ -77,7 +77,7 @@ internal sealed class Promises
                 _pods.IsAllowed(change.After!, now);
                 break;
             case { Plural: "pods", Verb: "delete" }:
-                _pods.MayGo(change.Before!);
+                _pods.MayGo(change.Before!, isForced: change.After is null);
                 break;
             case { Plural: "configmaps", Verb: "create" }:
                 ConfigMapIsAllowed(change.After!);

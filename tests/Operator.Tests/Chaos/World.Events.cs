@@ -133,11 +133,11 @@ internal sealed partial class World
         }
     }
 
-    // A process that has not seen the machines yet can only believe its clock.
+    // A process that has not seen machines and pods yet can only believe its clock.
     private void JumpClock(TimeSpan error)
     {
         OperatorProcess process = _dice.Of(Replicas.Processes);
-        if (process.KnowsMachines)
+        if (process is { KnowsMachines: true, Waits: null })
         {
             ((ProcessClock)process.Clock).Error = error;
             Diary.Note($"the clock of {process.Name} is wrong by {error}");

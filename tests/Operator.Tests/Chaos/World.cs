@@ -148,7 +148,7 @@ internal sealed partial class World : IAsyncDisposable
     private async Task<bool> InterceptAsync(HttpContext context)
     {
         bool isWrite = context.Request.Method != "GET" && !context.Request.Path.Value!.Contains("/leases", StringComparison.Ordinal)
-            && !context.Request.Path.Value!.EndsWith("/events", StringComparison.Ordinal);
+            && !context.Request.Path.Value!.Contains("/events", StringComparison.Ordinal);
         if (isWrite && _replication == Replication.Elected)
         {
             string client = context.Request.Headers.UserAgent.ToString();
