@@ -119,7 +119,12 @@ internal sealed class DeepSpeedJobController(
                 await ReleaseAsync(Orphans(entity.Key, entity.Metadata.Uid), cancel);
             }
 
-            return ReconcileResult.RequeueAfter(TimeSpan.FromSeconds(refused.Reason == Reasons.NameConflict ? 3 : 30));
+            return ReconcileResult.RequeueAfter(TimeSpan.FromSeconds(refused.Reason switch
+            {
+                Reasons.NameConflict => 3,
+                Reasons.GangSchedulerMissing => 15, // the API server is asked once for all jobs
+                _ => 30,
+            }));
         }
 
         return decision.RequeueAfter is { } after

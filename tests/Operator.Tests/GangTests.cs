@@ -30,7 +30,7 @@ public sealed class GangTests
         (int writes, int looks) = (cluster.Api.Writes, installed.Looks);
         await cluster.Settle(300);
         Assert.Equal(writes, cluster.Api.Writes);
-        Assert.InRange(installed.Looks - looks, 1, 15);
+        Assert.InRange(installed.Looks - looks, 1, 25);
         Assert.Empty(cluster.Api.Store.All("pods"));
         Assert.Empty(cluster.Api.Store.All("podgroups"));
 

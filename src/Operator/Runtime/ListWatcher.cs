@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Globalization;
+using System.Numerics;
 using System.Text.Json;
 
 namespace DeepSpeedSharp.Operator.Runtime;
@@ -116,7 +117,13 @@ internal sealed class ListWatcher<T>(
             catch (Exception e) when (e is ApiException or HttpRequestException or IOException or TimeoutException or JsonException)
             {
                 failures = IsHealthy(begin) ? 0 : failures;
-                Log.WatchFailed(log, path, e is HttpRequestException { InnerException: { } cause } ? $"{e.Message} ({cause.Message})" : e.Message);
+
+                // The first, second, fourth, eighth and so on of a row: an API may be away for good.
+                if (BitOperations.IsPow2(failures + 1))
+                {
+                    Log.WatchFailed(log, path, e is HttpRequestException { InnerException: { } cause } ? $"{e.Message} ({cause.Message})" : e.Message);
+                }
+
                 await Pause(failures++, stop);
             }
         }

@@ -212,6 +212,24 @@ public sealed class RobustnessScenarios
     }
 
     [Fact]
+    [Trait("Scenario", "67")]
+    public async Task Clock_SetAheadByAnHourWhilePodsSave_ForcesNoneAway()
+    {
+        await using FakeOperator cluster = await FakeOperator.StartRunningAsync();
+        cluster.Api.Store.PodsEndSlowly = true;
+        cluster.Edit("a", """{"suspend":true}""");
+        await cluster.Until(() => cluster.Api.Store.Find("pods", "a-1-0")!["metadata"]!["deletionTimestamp"] is not null, "its pods are told to end");
+        await cluster.UntilQuiet();
+
+        cluster.Time.Error = TimeSpan.FromHours(1);
+        cluster.Edit("a", """{"activeDeadlineSeconds":864000}"""); // a pass
+        await cluster.Settle(60);
+        Assert.True(cluster.PodExists("a-1-0") && cluster.PodExists("a-1-1"));
+
+        await cluster.Until(() => !cluster.PodExists("a-1-0"), "after its grace period and nodeLossSeconds it is given up");
+    }
+
+    [Fact]
     [Trait("Scenario", "68")]
     public async Task ThousandJobs_OfWhichEveryTenthFails_AllEndRight()
     {
