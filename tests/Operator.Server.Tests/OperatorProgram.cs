@@ -13,13 +13,14 @@ internal sealed class OperatorProgram : IAsyncDisposable
     private readonly ControlPlane _plane;
     private readonly FaultyProxy _proxy;
     private readonly string _kubeconfig, _options;
+    private readonly IReadOnlyDictionary<string, string> _environment;
     private readonly CancellationTokenSource _end = new();
     private Task _run = Task.CompletedTask;
     private Process? _process;
 
-    private OperatorProgram(ControlPlane plane, FaultyProxy proxy, string name, string options)
+    private OperatorProgram(ControlPlane plane, FaultyProxy proxy, string name, string options, IReadOnlyDictionary<string, string>? environment)
     {
-        (_plane, _proxy, Name, _options) = (plane, proxy, name, options);
+        (_plane, _proxy, Name, _options, _environment) = (plane, proxy, name, options, environment ?? new Dictionary<string, string>());
         _kubeconfig = Path.Combine(plane.Folder, $"{name}.kubeconfig");
     }
 
@@ -37,11 +38,13 @@ internal sealed class OperatorProgram : IAsyncDisposable
     /// <param name="faults">What goes wrong.</param>
     /// <param name="ledger">Told of every write.</param>
     /// <param name="options">More of its options.</param>
+    /// <param name="environment">More of its environment.</param>
     public static async Task<OperatorProgram> StartAsync(
-        ControlPlane plane, string name, Faults faults, WriteLedger ledger, string options = "--leader-elect true")
+        ControlPlane plane, string name, Faults faults, WriteLedger ledger, string options = "--leader-elect true",
+        IReadOnlyDictionary<string, string>? environment = null)
     {
         FaultyProxy proxy = await FaultyProxy.StartAsync(plane, name, faults, ledger);
-        var program = new OperatorProgram(plane, proxy, name, options);
+        var program = new OperatorProgram(plane, proxy, name, options, environment);
         await File.WriteAllTextAsync(program._kubeconfig, $$"""
             apiVersion: v1
             kind: Config
@@ -96,6 +99,11 @@ internal sealed class OperatorProgram : IAsyncDisposable
                 $"--kubeconfig {_kubeconfig} --metrics-port {ControlPlane.FreePorts(1)[0]} --qps 200 --burst 400 --watch-nodes false {_options}");
             var start = new ProcessStartInfo("/bin/sh", ["-c", $"exec {program} {arguments} >>{_plane.Folder}/{Name}.log 2>&1"]);
             foreach ((string variable, string value) in Environment)
+            {
+                start.Environment[variable] = value;
+            }
+
+            foreach ((string variable, string value) in _environment)
             {
                 start.Environment[variable] = value;
             }

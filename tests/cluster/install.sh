@@ -30,6 +30,7 @@ WANTED="
 /usr/bin/jq                         jq
 /usr/bin/curl                       curl
 /usr/bin/openssl                    openssl
+/usr/lib/*/faketime/libfaketime.so.1                    libfaketime
 /usr/bin/gcc                        gcc
 /usr/include/stdio.h                libc6-dev
 /usr/bin/go                         golang-go

@@ -20,12 +20,12 @@ public sealed partial class ScenarioTests
     }
 
     [Fact]
-    public void EveryScenario_RunsOnARealServerOrSaysWhyNot()
+    public void EveryScenario_ThatApplies_RunsOnARealServer()
     {
         HashSet<string> tests = [.. TestsIn("Operator.Server.Tests"), .. TestsIn("Operator.Cluster.Tests")];
 
-        Assert.All(ScenarioTable.All.Where(s => s.NotApplicable is null), s => Assert.True(s.Tests.Any(tests.Contains) == s.NotOnAServer is null,
-            $"scenario {s.Number} needs a test on a real API server, or a reason, and not both"));
+        Assert.All(ScenarioTable.All.Where(s => s.NotApplicable is null), s => Assert.True(s.Tests.Any(tests.Contains),
+            $"scenario {s.Number} needs a test on a real API server"));
     }
 
     [Fact]
