@@ -3,11 +3,21 @@
 # Needs the .NET SDK and, for the cluster tests, root on Debian; tests/cluster/README.md says what those install. The scenarios on
 # a real API server need no root: where etcd or kube-apiserver is missing they are skipped.
 #
-#   ./build.sh              everything
-#   ./build.sh --fast       without the cluster tests, and those on three hosts of a network on this machine
+#   ./build.sh              what every change needs
+#   ./build.sh --fast       without the cluster
+#   ./build.sh --all        also the long stories on the cluster (gangs, outages, two nodes) and three hosts of a network on this
+#                           machine: what continuous integration runs, in twice the time
 #   ./build.sh --long       also two operators behind a faulty API server, and 10,000 random events (some minutes more)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+case "${1:-}" in
+'' | --fast) usual='Category!=Slow&Category!=Long' ;;
+--all | --long) usual='Category!=Long' ;;
+*)
+  echo "build.sh: there is no option $1; use --fast, --all or --long" >&2
+  exit 64
+  ;;
+esac
 
 log=artifacts/test-results/build.log
 mkdir -p "$(dirname "$log")"
@@ -53,20 +63,18 @@ dotnet format Operator.sln --no-restore --verify-no-changes
 step "build"
 dotnet build Operator.sln --configuration Release --no-restore --nologo
 
-fast=()
-[ "${1:-}" != "--fast" ] || fast=(--filter "Category!=Hosts")
 for project in Config.Tests Jobs.Tests Architecture.Tests Engine.Tests Worker.Tests Launcher.Tests Operator.Tests; do
   step "$project"
-  run_tests "$project" "${fast[@]}"
+  run_tests "$project" --filter "$usual"
 done
 
 if [ "${1:-}" != "--fast" ]; then
   step "Operator.Cluster.Tests"
-  run_tests Operator.Cluster.Tests
+  run_tests Operator.Cluster.Tests --filter "$usual"
 fi
 
 step "Operator.Server.Tests"
-run_tests Operator.Server.Tests --filter "Category!=Long"
+run_tests Operator.Server.Tests --filter "$usual"
 
 if [ "${1:-}" = "--long" ]; then
   step "two operators behind a faulty API server"

@@ -79,7 +79,7 @@ internal static class BenchCommand
     private static async Task<int> RunAsync(string program, string backend, int ranks, int gpus, BenchOptions options, LocalMachine machine)
     {
         RunConsole console = RunConsole.OfProcess();
-        int port = LocalPorts.Find(0, 0).Master;
+        int port = LocalPorts.Any();
         using var stop = new StopSignals();
         using ChildGuard guard = ChildGuard.Start(NodeRun.Grace);
         var processes = new List<NodeProcess>();

@@ -47,6 +47,14 @@ internal sealed record LocalPorts(int Master, IReadOnlyList<int> Metrics, IReadO
         }
     }
 
+    /// <summary>Any free port. Two programs that start in the same moment get different ones, which the usual port does not promise:
+    /// both would find it free.</summary>
+    public static int Any()
+    {
+        using TcpListener listener = TryListen(0) ?? throw new IOException("no TCP port is free on this machine");
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
     private static TcpListener? TryListen(int port)
     {
         var listener = new TcpListener(IPAddress.Any, port);

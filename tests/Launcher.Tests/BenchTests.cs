@@ -14,7 +14,7 @@ public sealed class BenchTests
         (int exitCode, string text) = await folder.RunAsync("bench", "comm", "--backend", "shm", "tcp", "--op", "all", "--min-bytes", "64", "--max-bytes", "1000",
             "--iterations", "2", "--json");
 
-        Assert.Equal(0, exitCode);
+        Assert.True(exitCode == 0, $"exit code {exitCode}: {text}");
         JsonElement[] rows = [.. text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonDocument.Parse(line).RootElement)];
         Assert.Equal(2 * 7 * 2, rows.Length); // backends, operations, sizes 64 and 256
         Assert.All(rows, row =>

@@ -6,7 +6,7 @@ namespace DeepSpeedSharp.Launcher.Tests;
 /// <summary>The built <c>deepspeed</c> program, running.</summary>
 internal sealed partial class LauncherProcess : IDisposable
 {
-    private static readonly TimeSpan Longest = TimeSpan.FromSeconds(120);
+    private static readonly TimeSpan Longest = TimeSpan.FromSeconds(300);
     private readonly Process _process;
     private readonly StringBuilder _text = new();
     private readonly Task _ended;

@@ -6,6 +6,7 @@ using System.Text.Json.Nodes;
 namespace DeepSpeedSharp.Operator.Cluster.Tests;
 
 /// <summary>The operator as other values of its chart install it. Each test leaves the usual one behind.</summary>
+[Trait("Category", "Slow")]
 public sealed class ChartValuesTests(TestCluster cluster) : ClusterTest(cluster)
 {
     private const string OperatorNamespace = "deepspeed-system";

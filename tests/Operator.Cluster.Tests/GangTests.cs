@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 namespace DeepSpeedSharp.Operator.Cluster.Tests;
 
 /// <summary>Scenarios 43 to 45: gang schedulers and queues, whose APIs the cluster gets while a job waits for them.</summary>
+[Trait("Category", "Slow")]
 public sealed class GangTests(TestCluster cluster) : ClusterTest(cluster)
 {
     [Fact]

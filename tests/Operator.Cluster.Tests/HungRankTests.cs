@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 
 namespace DeepSpeedSharp.Operator.Cluster.Tests;
 
+[Trait("Category", "Slow")]
 public sealed class HungRankTests(TestCluster cluster) : ClusterTest(cluster)
 {
     [Fact]

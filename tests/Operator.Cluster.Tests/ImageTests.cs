@@ -1,6 +1,7 @@
 namespace DeepSpeedSharp.Operator.Cluster.Tests;
 
 /// <summary>Programs of users on the base image.</summary>
+[Trait("Category", "Slow")]
 public sealed class ImageTests(TestCluster cluster) : ClusterTest(cluster)
 {
     [Fact]

@@ -9,7 +9,7 @@ namespace DeepSpeedSharp.Operator.Cluster.Tests;
 internal sealed class Job(Kubectl kubectl, string name) : IAsyncDisposable
 {
     // A limit of a wait is there to end it, not to measure anything.
-    private const int Patience = 3;
+    public const int Patience = 3;
 
     private static readonly HttpClient Http = new(new SocketsHttpHandler { UseProxy = false }) { Timeout = TimeSpan.FromSeconds(3) };
 

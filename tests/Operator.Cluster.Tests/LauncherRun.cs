@@ -30,13 +30,13 @@ internal sealed class LauncherRun : IAsyncDisposable
     }
 
     /// <summary>Waits until a text was printed.</summary>
-    public Task PrintsAsync(string text, int seconds) => _process.PrintsAsync(text, TimeSpan.FromSeconds(seconds));
+    public Task PrintsAsync(string text, int seconds) => _process.PrintsAsync(text, TimeSpan.FromSeconds(seconds * Job.Patience));
 
     /// <summary>Sends it a signal.</summary>
     public Task SendAsync(string signal) => PodProcesses.SendAsync(signal, _process.Id);
 
     /// <summary>Waits for its end.</summary>
-    public Task<int> ExitAsync(int seconds) => _process.ExitAsync(TimeSpan.FromSeconds(seconds));
+    public Task<int> ExitAsync(int seconds) => _process.ExitAsync(TimeSpan.FromSeconds(seconds * Job.Patience));
 
     public async ValueTask DisposeAsync()
     {

@@ -2,6 +2,7 @@ using System.Text.RegularExpressions;
 
 namespace DeepSpeedSharp.Operator.Cluster.Tests;
 
+[Trait("Category", "Slow")]
 public sealed class LauncherTests(TestCluster cluster) : ClusterTest(cluster)
 {
     [Fact]

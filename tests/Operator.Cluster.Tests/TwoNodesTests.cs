@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 
 namespace DeepSpeedSharp.Operator.Cluster.Tests;
 
+[Trait("Category", "Slow")]
 public sealed class TwoNodesTests(TestCluster cluster) : ClusterTest(cluster)
 {
     private const int NodeLossSeconds = 10;

@@ -5,7 +5,7 @@ using System.Text.Json;
 namespace DeepSpeedSharp.Launcher.Tests.Hosts;
 
 /// <summary>Training over three real hosts, each way to start it, and everything that can happen to it.</summary>
-[Trait("Category", "Hosts")]
+[Trait("Category", "Slow")]
 [Collection(nameof(HostNetwork))]
 public sealed class HostTests(HostNetwork network) : IDisposable
 {
