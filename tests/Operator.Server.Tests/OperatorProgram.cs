@@ -83,7 +83,6 @@ internal sealed class OperatorProgram : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _end.CancelAsync();
-        Signal("KILL");
         await _run;
         await _proxy.DisposeAsync();
         _end.Dispose();
@@ -109,8 +108,11 @@ internal sealed class OperatorProgram : IAsyncDisposable
             }
 
             start.Environment["POD_NAME"] = Name;
-            _process = Process.Start(start)!;
-            await _process.WaitForExitAsync(CancellationToken.None);
+            Process process = _process = Process.Start(start)!;
+
+            // Also one that was being started when it was told to end.
+            await using CancellationTokenRegistration kill = _end.Token.Register(process.Kill);
+            await process.WaitForExitAsync(CancellationToken.None);
             await Task.Delay(500, _end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }

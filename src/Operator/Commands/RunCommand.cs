@@ -86,6 +86,12 @@ internal static class RunCommand
                 await Console.Error.WriteLineAsync(e.Message);
                 return ExitCodes.Usage;
             }
+            catch (LeadershipLostException e)
+            {
+                // As it should be: the pod starts again, and is a replica that does not lead.
+                await Console.Error.WriteLineAsync($"deepspeed-operator: {e.Message}");
+                return ExitCodes.Stopped;
+            }
             catch (KubeConfigException e)
             {
                 await Console.Error.WriteLineAsync(
