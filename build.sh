@@ -28,7 +28,9 @@ passed=0 failed=0 skipped=0
 run_tests() {
   local project=$1 options=("${@:2}") out=artifacts/test-results/$1.log
   local status=0
-  dotnet test "tests/$project" --configuration Release --no-build --nologo "${options[@]}" 2>&1 | tee "$out" || status=$?
+  # Nothing takes near as long, a first build of Kubernetes included: a test that hangs ends its project, not the patience of whoever waits.
+  dotnet test "tests/$project" --configuration Release --no-build --nologo --results-directory artifacts/test-results \
+    --blame-hang --blame-hang-timeout 45m --blame-hang-dump-type none "${options[@]}" 2>&1 | tee "$out" || status=$?
   cat "$out" >> "$log"
   local line
   line=$(grep -E '^(Passed|Failed|Skipped)! +- Failed:' "$out" | tail -n 1 || true)
