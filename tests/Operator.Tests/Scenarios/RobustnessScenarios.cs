@@ -15,21 +15,27 @@ public sealed class RobustnessScenarios
     [Trait("Scenario", "60")]
     public async Task Watches_ThatLie_DoNotHurtAJob()
     {
-        await using FakeOperator cluster = await FakeOperator.StartAsync();
+        // How many events there are to lie about is a matter of timing: one story may have too few.
         var dice = new Dice(60);
-        var distortion = new WatchDistortion(dice.Chance, cluster.Time) { Lost = 0.1, Twice = 0.4, Exchanged = 0.4, Cut = 0.1, Bookmarks = 0.2 };
-        cluster.Api.Distortion = distortion;
-
-        await StoryAsync(cluster, () =>
+        int lies = 0;
+        for (int i = 0; i < 20 && lies <= 3; i++)
         {
-            // Nobody can act on what he was never told; each new list tells it.
-            if (dice.Chance(0.1))
-            {
-                cluster.Api.Store.Compact();
-            }
-        });
+            await using FakeOperator cluster = await FakeOperator.StartAsync();
+            var distortion = new WatchDistortion(dice.Chance, cluster.Time) { Lost = 0.1, Twice = 0.2, Exchanged = 0.2, Cut = 0.1, Bookmarks = 0.2 };
+            cluster.Api.Distortion = distortion;
 
-        Assert.True(distortion.Count > 0, "nothing was distorted");
+            await StoryAsync(cluster, () =>
+            {
+                // Nobody can act on what he was never told; each new list tells it.
+                if (dice.Chance(0.1))
+                {
+                    cluster.Api.Store.Compact();
+                }
+            });
+            lies += distortion.Count;
+        }
+
+        Assert.True(lies > 3, $"only {lies} lies");
     }
 
     [Fact]
@@ -44,7 +50,7 @@ public sealed class RobustnessScenarios
 
         await StoryAsync(cluster);
 
-        Assert.True(faults.Count > 0, "no request failed");
+        Assert.True(faults.Count > 10, $"only {faults.Count} failures");
     }
 
     [Fact]
