@@ -74,15 +74,21 @@ internal sealed class ControlPlane : IAsyncDisposable
     /// <summary>Starts a program whose output goes to a file; it ends with this object.</summary>
     public Process Run(string name, string program, string arguments, IReadOnlyDictionary<string, string>? environment = null)
     {
+        Process process = Start(name, program, arguments, environment);
+        _processes.Add(process);
+        return process;
+    }
+
+    /// <summary>Starts a program whose output goes to a file; the caller ends it.</summary>
+    public Process Start(string name, string program, string arguments, IReadOnlyDictionary<string, string>? environment = null)
+    {
         var start = new ProcessStartInfo("/bin/sh", ["-c", $"exec {program} {arguments} >>{Folder}/{name}.log 2>&1"]);
         foreach ((string variable, string value) in environment ?? new Dictionary<string, string>())
         {
             start.Environment[variable] = value;
         }
 
-        Process process = Process.Start(start)!;
-        _processes.Add(process);
-        return process;
+        return Process.Start(start)!;
     }
 
     public async ValueTask DisposeAsync()

@@ -35,9 +35,8 @@ internal sealed record LocalPorts(int Master, IReadOnlyList<int> Metrics, IReadO
             // Every address, not only loopback: a worker may listen on all of them.
             TcpListener? listener = expected <= IPEndPoint.MaxPort ? TryListen(expected) : null;
             bool isFree = listener is not null;
-            listener ??= TryListen(0) ?? throw new IOException("no TCP port is free on this machine");
-            held.Add(listener);
-            int port = ((IPEndPoint)listener.LocalEndpoint).Port;
+            held.Add(listener ??= ListenAnywhere());
+            int port = PortOf(listener);
             if (!isFree)
             {
                 notes.Add($"port {expected} is taken; {use} on port {port}");
@@ -47,13 +46,17 @@ internal sealed record LocalPorts(int Master, IReadOnlyList<int> Metrics, IReadO
         }
     }
 
-    /// <summary>Any free port. Two programs that start in the same moment get different ones, which the usual port does not promise:
-    /// both would find it free.</summary>
+    /// <summary>Any free port. Two programs that start in the same moment hardly ever get the same one; of the usual port, both would
+    /// find that it is free.</summary>
     public static int Any()
     {
-        using TcpListener listener = TryListen(0) ?? throw new IOException("no TCP port is free on this machine");
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
+        using TcpListener listener = ListenAnywhere();
+        return PortOf(listener);
     }
+
+    private static int PortOf(TcpListener listener) => ((IPEndPoint)listener.LocalEndpoint).Port;
+
+    private static TcpListener ListenAnywhere() => TryListen(0) ?? throw new IOException("no TCP port is free on this machine");
 
     private static TcpListener? TryListen(int port)
     {

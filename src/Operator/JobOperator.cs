@@ -45,7 +45,7 @@ internal sealed class JobOperator : IDisposable
         _elector = options.Leader is { } leader ? new LeaderElector(free, leader, watch.Time, watch.Log) : null;
         ApiConnection api = _elector is null ? free : new ApiConnection(client, watch.Time, () => _elector.IsLeader);
         _jobs = new($"/apis/{DeepSpeedJob.GroupVersion}", DeepSpeedJob.Plural, options.Namespaces, path => Watch(path, "", _caches.ReadJob, _caches.Jobs));
-        _pods = new("/api/v1", "pods", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", PodsOf(new PodReader(), watch.Time), _caches.Pods));
+        _pods = new("/api/v1", "pods", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", PodsOf(new PodReader()), _caches.Pods));
         _services = new("/api/v1", "services", options.Namespaces, path => Watch(path, $"{JobLabels.Job}=true", ServiceSnapshot.Read, _caches.Services));
         _nodes = options.WatchNodes ? Watch("/api/v1/nodes", "", node => _caches.ReadNode(node, watch.Time), _caches.Nodes) : null;
         _groups = new($"/apis/{PodGroups.ApiVersion(GangScheduler.Volcano)}", PodGroup.Plural, options.Namespaces,
@@ -80,8 +80,8 @@ internal sealed class JobOperator : IDisposable
             where T : class => new(path, selector, read, cache, api, pace, watch.Time, watch.Log);
     }
 
-    private Func<JsonElement, PodSnapshot> PodsOf(PodReader reader, TimeProvider time) =>
-        pod => _caches.Follow(reader.Read(pod), isNews: !_pods.Missing.Any(), time);
+    private Func<JsonElement, PodSnapshot> PodsOf(PodReader reader) =>
+        pod => _caches.Follow(reader.Read(pod), isNews: !_pods.Missing.Any(), _watch.Time);
 
     /// <summary>Why jobs are not looked after yet; null when the definition is as it should be and the caches are filled.</summary>
     /// <remarks>Replicas that do not lead are ready too.</remarks>

@@ -7,9 +7,6 @@ namespace DeepSpeedSharp.Operator.Server.Tests;
 /// <summary>The operator as a program with a proxy of its own, started again whenever it ends, as a Deployment would.</summary>
 internal sealed class OperatorProgram : IAsyncDisposable
 {
-    private static readonly (string, string)[] Environment =
-        [("POD_NAMESPACE", "default"), ("DOTNET_EnableDiagnostics", "0"), ("NO_PROXY", "*")];
-
     private readonly ControlPlane _plane;
     private readonly FaultyProxy _proxy;
     private readonly string _kubeconfig, _options;
@@ -20,7 +17,13 @@ internal sealed class OperatorProgram : IAsyncDisposable
 
     private OperatorProgram(ControlPlane plane, FaultyProxy proxy, string name, string options, IReadOnlyDictionary<string, string>? environment)
     {
-        (_plane, _proxy, Name, _options, _environment) = (plane, proxy, name, options, environment ?? new Dictionary<string, string>());
+        (_plane, _proxy, Name, _options, _environment) = (plane, proxy, name, options, new Dictionary<string, string>(environment ?? new Dictionary<string, string>())
+        {
+            ["POD_NAME"] = name,
+            ["POD_NAMESPACE"] = "default",
+            ["DOTNET_EnableDiagnostics"] = "0",
+            ["NO_PROXY"] = "*",
+        });
         _kubeconfig = Path.Combine(plane.Folder, $"{name}.kubeconfig");
     }
 
@@ -96,19 +99,7 @@ internal sealed class OperatorProgram : IAsyncDisposable
             Starts++;
             string arguments = string.Create(CultureInfo.InvariantCulture,
                 $"--kubeconfig {_kubeconfig} --metrics-port {ControlPlane.FreePorts(1)[0]} --qps 200 --burst 400 --watch-nodes false {_options}");
-            var start = new ProcessStartInfo("/bin/sh", ["-c", $"exec {program} {arguments} >>{_plane.Folder}/{Name}.log 2>&1"]);
-            foreach ((string variable, string value) in Environment)
-            {
-                start.Environment[variable] = value;
-            }
-
-            foreach ((string variable, string value) in _environment)
-            {
-                start.Environment[variable] = value;
-            }
-
-            start.Environment["POD_NAME"] = Name;
-            Process process = _process = Process.Start(start)!;
+            Process process = _process = _plane.Start(Name, program, arguments, _environment);
 
             // Also one that was being started when it was told to end.
             await using CancellationTokenRegistration kill = _end.Token.Register(process.Kill);

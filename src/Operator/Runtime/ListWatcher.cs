@@ -111,12 +111,14 @@ internal sealed class ListWatcher<T>(
                 // The server is well again, however long it was away; only lists in quick succession are slowed down.
                 Log.ListAgain(log, path, e.Message);
                 _version = null;
-                relists = time.GetElapsedTime(begin) >= options.Healthy ? 0 : relists;
+                relists = HasLasted(begin) ? 0 : relists;
                 await Pause(relists++, stop);
             }
             catch (Exception e) when (e is ApiException or HttpRequestException or IOException or TimeoutException or JsonException)
             {
-                failures = IsHealthy(begin) ? 0 : failures;
+                // Whatever cuts a connection that works, such as a proxy with a time limit, must not make the operator blind for
+                // longer each time.
+                failures = _hasTaken || HasLasted(begin) ? 0 : failures;
 
                 // The first, second, fourth, eighth and so on of a row: an API may be away for good.
                 if (BitOperations.IsPow2(failures + 1))
@@ -145,8 +147,7 @@ internal sealed class ListWatcher<T>(
 
     private bool IsAsked => _again.IsCancellationRequested && !_listedAgain.Task.IsCompleted;
 
-    // Whatever cuts a connection that works, such as a proxy with a time limit, must not make the operator blind for longer each time.
-    private bool IsHealthy(long begin) => _hasTaken || time.GetElapsedTime(begin) >= options.Healthy;
+    private bool HasLasted(long begin) => time.GetElapsedTime(begin) >= options.Healthy;
 
     private async Task<string> ListAsync(CancellationToken stop)
     {
@@ -196,6 +197,7 @@ internal sealed class ListWatcher<T>(
             {
                 idle.CancelAfter(options.Idle);
                 Take(line);
+                _hasTaken = true;
             }, either.Token);
         }
         catch (OperationCanceledException e) when (!stop.IsCancellationRequested && !IsAsked)
@@ -220,7 +222,6 @@ internal sealed class ListWatcher<T>(
             if (type == "BOOKMARK")
             {
                 _version = _lastSeen = item.GetProperty("metadata").GetProperty("resourceVersion").GetString()!;
-                _hasTaken = true;
                 return;
             }
 
@@ -235,7 +236,6 @@ internal sealed class ListWatcher<T>(
             }
 
             _version = _lastSeen = version;
-            _hasTaken = true;
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
         {
